@@ -1,0 +1,49 @@
+# `make` or `make help` lists what there is. Everything happens in .venv; nothing is installed outside it but the
+# Debian packages that `test` and `bench` name, and those only when missing.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PY := .venv/bin/python
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help setup setup-dev demo run test check format bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv with what Signalbox needs to run
+	@scripts/setup.sh requirements.lock
+
+setup-dev:
+	@scripts/setup.sh requirements-dev.lock
+
+demo: setup ## see it work: three workflows run from trigger to record, then everything stops
+	@$(PY) examples/demo.py
+
+run: setup ## start Signalbox on this machine (PORT=8000 DATA=.signalbox)
+	@.venv/bin/signalbox up --port $(or $(PORT),8000) --data $(or $(DATA),.signalbox)
+
+test: setup-dev ## every test, on private servers (ARGS="-k webhook" for some)
+	@scripts/debian-packages.sh rabbitmq-server
+	@$(PY) -m pytest -n 2 $(or $(ARGS),tests)
+
+check: setup-dev ## style, types, import contracts, dependencies
+	@ruff check .
+	@ruff format --check .
+	@basedpyright
+	@lint-imports
+	@deptry .
+
+format: setup-dev ## put the code into the house style
+	@ruff check --fix .
+	@ruff format .
+
+bench: setup-dev ## speed and memory on private servers (ONLY=e2e JSON=out.json)
+	@scripts/debian-packages.sh rabbitmq-server wrk
+	@$(PY) -m bench $(if $(ONLY),--only $(ONLY)) $(if $(JSON),--json $(JSON))
+
+lock: setup-dev ## renew both lock files from pyproject.toml
+	@scripts/lock.sh
+
+clean: ## remove .venv and every cache; data folders stay
+	@rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@find libs services tests bench examples -type d -name __pycache__ -prune -exec rm -rf {} +

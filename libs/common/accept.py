@@ -1,0 +1,161 @@
+"""THE door: whatever fires (a call, a click, the clock) becomes an execution here and nowhere else.
+
+`accept` answers after the commit that holds the execution and, for a webhook, the log of the call. The message to the
+executors follows the commit; when it fails or this process dies first, the scheduler's sweep publishes it. So what
+was answered with 202 runs, and it runs once, because taking an execution is a compare-and-set.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from libs.common.bus.messages import Ready, ReadyBatch, encode
+from libs.common.bus.protocol import Bus
+from libs.common.clock import new_id
+from libs.common.db.accepting import CallRow, ExecutionRow, insert_accepted
+from libs.common.db.group_commit import GroupCommit
+from libs.common.db.idempotency import claim_key
+from libs.common.db.pool import Connection, Database
+from libs.common.errors import IdempotencyMismatch, Unavailable
+from libs.common.telemetry import metrics
+
+_BATCH_ITEMS = 64
+"""Executions in one message: enough to spread its cost, few enough to share a flood between executors."""
+_SNAPSHOT_BYTES = 16_384
+"""A larger input is not carried by the message; the executor reads it from its row."""
+_PUBLISHES_UNDER_WAY = 64
+"""With so many unconfirmed the bus is in trouble: further ones are left to the sweep."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """What the executor needs of a fresh execution, carried by the message so that the row need not be read."""
+
+    trigger_id: UUID | None
+    trigger_key: str
+    trigger_type: str
+    input: bytes
+
+
+_encode_snapshot = msgspec.msgpack.Encoder().encode
+decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
+
+
+class NewExecution(msgspec.Struct, frozen=True):
+    """What shall run, and why. `input` is JSON text that holds what the trigger brought."""
+
+    tenant_id: UUID
+    workflow_id: UUID
+    version: int
+    trigger_id: UUID | None
+    trigger_key: str
+    trigger_type: str
+    input: bytes
+    actor: str | None = None
+    traceparent: str = ""
+    id: UUID = msgspec.field(default_factory=new_id)
+
+    def row(self) -> ExecutionRow:
+        """As it is stored."""
+        return ExecutionRow(
+            self.tenant_id, self.id, self.workflow_id, self.version, self.trigger_id, self.trigger_type,
+            self.input.decode(), self.actor, self.traceparent,
+        )  # fmt: skip
+
+    def ready(self) -> Ready:
+        """As it is announced."""
+        snapshot = b""
+        if len(self.input) <= _SNAPSHOT_BYTES:
+            snapshot = _encode_snapshot(Snapshot(self.trigger_id, self.trigger_key, self.trigger_type, self.input))
+        return Ready(self.tenant_id, self.id, 0, self.workflow_id, self.version, snapshot, self.traceparent)
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    execution: NewExecution | None
+    call: CallRow | None
+
+
+class Acceptor:
+    """Accepts executions, many in one commit, and announces them on the bus."""
+
+    def __init__(self, database: Database, bus: Bus) -> None:
+        self._database = database
+        self._announcer = Announcer(bus)
+        self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
+
+    async def accept(self, new: NewExecution, call: CallRow | None = None) -> UUID:
+        """The execution (and the call that caused it) is committed. Raises `Unavailable` when the database is away."""
+        await self._commits.submit(_Entry(new, call))
+        return new.id
+
+    async def log_call(self, call: CallRow) -> None:
+        """A call that starts nothing is committed. Raises `Unavailable` when the database is away."""
+        await self._commits.submit(_Entry(None, call))
+
+    async def accept_once(self, new: NewExecution, key: str, request_hash: bytes) -> tuple[UUID, bool]:
+        """As `accept`, at most once for this key: the execution's id, and whether it was there already.
+
+        Raises `IdempotencyMismatch` when the key was used with another request.
+        """
+        async with self._database.transaction() as connection:
+            known_hash, execution_id = await claim_key(connection, new.tenant_id, key, request_hash, new.id)
+            if known_hash != request_hash:
+                raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
+            if execution_id != new.id:
+                return execution_id, True
+            await insert_accepted(connection, [new.row()])
+        self._announcer.announce([new.ready()])
+        return new.id, False
+
+    async def accept_within(self, connection: Connection, new: Sequence[NewExecution]) -> None:
+        """The executions are part of the caller's transaction; call `announce` after its commit."""
+        await insert_accepted(connection, [execution.row() for execution in new])
+
+    def announce(self, new: Sequence[NewExecution]) -> None:
+        """Tell the executors, in the background, of executions that are committed."""
+        self._announcer.announce([execution.ready() for execution in new])
+
+    async def close(self) -> None:
+        """Everything taken is committed and announced."""
+        await self._commits.close()
+        await self._announcer.close()
+
+    async def _write(self, batch: Sequence[_Entry]) -> Sequence[None]:
+        new = [entry.execution for entry in batch if entry.execution is not None]
+        calls = [entry.call for entry in batch if entry.call is not None]
+        async with self._database.connection() as connection:
+            await insert_accepted(connection, [execution.row() for execution in new], calls)
+        self.announce(new)
+        return [None] * len(batch)
+
+
+class Announcer:
+    """Publishes what is ready, in the background and in batches. A failure is left to the sweep, which is never far."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._publishing: set[asyncio.Task[None]] = set()
+
+    def announce(self, items: Sequence[Ready]) -> None:
+        """Put these on the bus soon; returns at once."""
+        if not items or len(self._publishing) >= _PUBLISHES_UNDER_WAY:
+            return
+        task = asyncio.get_running_loop().create_task(self._publish(items))
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
+
+    async def close(self) -> None:
+        """What is under way is confirmed or given up."""
+        if self._publishing:
+            await asyncio.gather(*self._publishing)
+
+    async def _publish(self, items: Sequence[Ready]) -> None:
+        batches = [items[start : start + _BATCH_ITEMS] for start in range(0, len(items), _BATCH_ITEMS)]
+        try:
+            await self._bus.publish([encode(ReadyBatch(items=tuple(batch))) for batch in batches])
+        except Unavailable as error:
+            _log.debug("announcement left to the sweep", executions=len(items), reason=error.detail)

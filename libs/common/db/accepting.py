@@ -1,0 +1,72 @@
+"""The one statement that makes executions and webhook calls exist, together, in one round trip."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from libs.common.db.pool import Connection
+
+REPUBLISH_SECONDS = 2.0
+"""An accepted execution that nobody took for so long is published again."""
+
+
+class ExecutionRow(msgspec.Struct, frozen=True):
+    """A new execution, to be `pending`. `input` is JSON text."""
+
+    tenant_id: UUID
+    id: UUID
+    workflow_id: UUID
+    version: int
+    trigger_id: UUID | None
+    trigger_type: str
+    input: str
+    actor: str | None
+    traceparent: str
+
+
+class CallRow(msgspec.Struct, frozen=True):
+    """A webhook call. `headers` is JSON text, already redacted; `outcome`: `accepted`, `no_match` or the check that
+    refused.
+    """
+
+    tenant_id: UUID
+    id: UUID
+    trigger_id: UUID
+    execution_id: UUID | None
+    outcome: str
+    status: int
+    method: str
+    query: str
+    headers: str
+    body: bytes | None
+    ip: str
+    user_agent: str
+    microseconds: int
+
+
+_ACCEPT = """
+WITH accepted AS (
+    INSERT INTO executions (tenant_id, id, workflow_id, version, trigger_id, trigger_type, input, actor, traceparent,
+                            wake_at)
+    SELECT e.*, now() + make_interval(secs => $1)
+      FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::uuid[], $7::text[], $8::json[], $9::text[],
+                  $10::text[]) AS e)
+INSERT INTO webhook_logs (tenant_id, id, trigger_id, execution_id, outcome, status, method, query, headers, body, ip,
+                          user_agent, microseconds)
+SELECT * FROM unnest($11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::text[], $16::int2[], $17::text[],
+                     $18::text[], $19::json[], $20::bytea[], $21::text[], $22::text[], $23::int[])
+"""
+
+
+async def insert_accepted(
+    connection: Connection, executions: Sequence[ExecutionRow], calls: Sequence[CallRow] = ()
+) -> None:
+    """The executions exist, pending, and the calls are on record. Part of the caller's transaction if there is one."""
+    await connection.execute(_ACCEPT, REPUBLISH_SECONDS, *_columns(executions, 9), *_columns(calls, 13))
+
+
+def _columns(rows: Sequence[msgspec.Struct], width: int) -> list[list[object]]:
+    if not rows:
+        return [[] for _ in range(width)]
+    return [list(column) for column in zip(*[msgspec.structs.astuple(row) for row in rows], strict=True)]

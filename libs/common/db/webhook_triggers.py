@@ -1,0 +1,42 @@
+"""Finding the trigger that a webhook call names. Its tenant follows from it, so this is the one look-up without a
+tenant.
+"""
+
+from uuid import UUID
+
+import msgspec
+
+from libs.common.db.pool import Connection
+
+
+class WebhookTriggerRow(msgspec.Struct, frozen=True):
+    """A webhook trigger with what accepting a call needs of its workflow and tenant. JSON texts as stored."""
+
+    tenant_id: UUID
+    id: UUID
+    workflow_id: UUID
+    key: str
+    config: str
+    conditions: str | None
+    token: str | None
+    sealed_secrets: bytes | None
+    version: int
+    workflow_name: str
+    tenant_slug: str
+    runnable: bool
+
+
+_FIND = """
+SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, tr.conditions, tr.token, tr.sealed_secrets, w.version,
+       w.name, t.slug, tr.enabled AND w.enabled AND t.status = 'active' AS runnable
+  FROM triggers tr
+  JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id AND w.deleted_at IS NULL
+  JOIN tenants t ON t.tenant_id = tr.tenant_id
+ WHERE tr.id = $1 AND tr.type = 'webhook'
+"""
+
+
+async def find_webhook_trigger(connection: Connection, trigger_id: UUID) -> WebhookTriggerRow | None:
+    """The trigger of that id, if it exists and its workflow lives."""
+    row = await connection.fetchrow(_FIND, trigger_id)
+    return None if row is None else WebhookTriggerRow(*row.values())

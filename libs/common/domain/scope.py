@@ -1,0 +1,44 @@
+"""What templates and conditions see of a run: the names of the contract, from what the trigger brought.
+
+`input` is always there: the run's input, or a webhook's body, or an event's data. For a manual run and an event the
+data's own top-level names may be used directly too; they never hide a name of the contract.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+CONTRACT_NAMES = frozenset(
+    {
+        "input",
+        "trigger",
+        "webhook",
+        "event",
+        "actions",
+        "workflow",
+        "execution",
+        "tenant",
+        "secrets",
+        "vars",
+        "now",
+        "date",
+    }
+)
+
+
+def build_scope(
+    trigger: Mapping[str, Any],
+    data: Any,
+    execution: Mapping[str, Any],
+    workflow: Mapping[str, Any],
+    tenant: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The scope of a run. `data` is the execution's stored input; its shape depends on the trigger's type."""
+    scope: dict[str, Any] = {}
+    kind = trigger["type"]
+    body = data.get("body") if kind == "webhook" else data.get("data") if kind == "event" else data
+    if kind in ("manual", "event") and isinstance(body, dict):
+        scope.update({name: value for name, value in body.items() if name not in CONTRACT_NAMES})  # pyright: ignore
+    scope.update(input=body, trigger=trigger, execution=execution, workflow=workflow, tenant=tenant)
+    if kind in ("webhook", "event"):
+        scope[kind] = data
+    return scope

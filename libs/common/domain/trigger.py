@@ -1,0 +1,185 @@
+"""Triggers as values: what starts a workflow, and the typed form of each kind's configuration.
+
+A `TriggerSpec` keeps its config as the API's JSON; `webhook_config`, `schedule_config` and `event_config` give the
+typed form of an accepted one.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+HeaderName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9!#$%&'*+.^_|~-]{1,64}$")]
+Zoned = Annotated[datetime, msgspec.Meta(tz=True)]
+
+MAX_WEBHOOK_BYTES = 26_214_400
+DEFAULT_WEBHOOK_BYTES = 1_048_576
+
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class TriggerSpec(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One trigger of a definition. `conditions` must hold for a firing to become an execution."""
+
+    key: Annotated[str, msgspec.Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+    type: Literal["manual", "schedule", "webhook", "event"]
+    config: dict[str, Any] = {}
+    conditions: list[Any] | dict[str, Any] | None = None
+    enabled: bool = True
+
+
+class NoAuth(msgspec.Struct, frozen=True, tag_field="type", tag="none", forbid_unknown_fields=True):
+    """Whoever knows the address may call it."""
+
+
+class BearerAuth(msgspec.Struct, frozen=True, tag_field="type", tag="bearer", forbid_unknown_fields=True):
+    """`Authorization: Bearer <token>`. A token left out is generated."""
+
+    token: Secret | None = None
+
+
+class ApiKeyAuth(msgspec.Struct, frozen=True, tag_field="type", tag="api_key", forbid_unknown_fields=True):
+    """The token in a header. A token left out is generated."""
+
+    token: Secret | None = None
+    header: HeaderName = "X-API-Key"
+
+
+class HmacAuth(msgspec.Struct, frozen=True, tag_field="type", tag="hmac", forbid_unknown_fields=True):
+    """A signature over the raw body in a header, by default `X-Signature-256: <hex of HMAC-SHA256>`.
+
+    With `timestamp_header` (seconds since 1970) the call must be at most `tolerance_seconds` away from now, and what
+    is signed is `signed_content`, in which `{timestamp}` and `{body}` stand for the two; without it, the body. A
+    secret left out is generated.
+    """
+
+    secret: Secret | None = None
+    header: HeaderName = "X-Signature-256"
+    algorithm: Literal["sha256", "sha512", "sha384", "sha1"] = "sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+    prefix: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    timestamp_header: HeaderName | None = None
+    tolerance_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+    signed_content: Annotated[str, msgspec.Meta(max_length=256)] | None = None
+
+    @property
+    def content_template(self) -> str:
+        """What is signed: the given template, or the default that fits the presence of a timestamp."""
+        return self.signed_content or ("{timestamp}.{body}" if self.timestamp_header else "{body}")
+
+
+WebhookAuth = NoAuth | BearerAuth | ApiKeyAuth | HmacAuth
+
+AUTH_TYPES: dict[str, type[msgspec.Struct]] = {
+    "none": NoAuth,
+    "bearer": BearerAuth,
+    "api_key": ApiKeyAuth,
+    "hmac": HmacAuth,
+}
+LATER_AUTH_TYPES = frozenset(
+    "basic jwt ed25519 github stripe slack shopify gitlab twilio discord linear zoom hubspot standard_webhooks".split()
+)
+LATER_WEBHOOK_FIELDS = frozenset({"networks", "origins", "rate", "transform", "dedupe_key", "response"})
+
+
+class WebhookConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How an incoming call is checked: who may call, by which methods, how large a body in bytes.
+
+    Without `auth` the call must bring the token of the trigger's address; whoever wants an open door says `none`.
+    """
+
+    auth: WebhookAuth | None = None
+    methods: Annotated[tuple[Method, ...], msgspec.Meta(min_length=1, max_length=6)] = ("POST",)
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_WEBHOOK_BYTES)] = DEFAULT_WEBHOOK_BYTES
+
+
+CronText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class CronSchedule(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="cron", forbid_unknown_fields=True
+):
+    """Cron expressions in an IANA time zone: `expression`, or several in `expressions`."""
+
+    expression: CronText | None = None
+    expressions: Annotated[tuple[CronText, ...], msgspec.Meta(max_length=20)] = ()
+    timezone: str = "UTC"
+    start_at: Zoned | None = None
+    end_at: Zoned | None = None
+    catchup_seconds: Seconds | None = None
+
+    @property
+    def all_expressions(self) -> tuple[str, ...]:
+        """Every expression, whichever field holds it."""
+        return self.expressions if self.expression is None else (self.expression, *self.expressions)
+
+
+class IntervalSchedule(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="interval", forbid_unknown_fields=True
+):
+    """Every so many seconds, minutes …, which add up; counted from `anchor`, else `start_at`, else Monday 1970-01-05
+    00:00 UTC.
+    """
+
+    seconds: Seconds = 0
+    minutes: Seconds = 0
+    hours: Seconds = 0
+    days: Seconds = 0
+    weeks: Seconds = 0
+    timezone: str = "UTC"
+    anchor: Zoned | None = None
+    start_at: Zoned | None = None
+    end_at: Zoned | None = None
+    catchup_seconds: Seconds | None = None
+
+    @property
+    def period_seconds(self) -> float:
+        """The whole length."""
+        return self.seconds + 60 * self.minutes + 3600 * self.hours + 86_400 * self.days + 604_800 * self.weeks
+
+
+class AtSchedule(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="at", forbid_unknown_fields=True
+):
+    """Once, at an instant."""
+
+    at: Zoned
+    timezone: str = "UTC"
+    start_at: Zoned | None = None
+    end_at: Zoned | None = None
+    catchup_seconds: Seconds | None = None
+
+
+ScheduleConfig = CronSchedule | IntervalSchedule | AtSchedule
+
+SCHEDULE_TYPES: dict[str, type[msgspec.Struct]] = {"cron": CronSchedule, "interval": IntervalSchedule, "at": AtSchedule}
+LATER_SCHEDULE_FIELDS = frozenset(
+    {"max_runs", "jitter_seconds", "overlap", "catchup", "dst_gap", "dst_fold", "exclude", "input"}
+)
+
+
+class EventConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which event starts the workflow, by its exact name."""
+
+    event: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]{0,127}$")]
+
+
+class ManualConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A manual trigger has nothing to set."""
+
+
+def webhook_config(trigger: TriggerSpec) -> WebhookConfig:
+    """The typed config of an accepted webhook trigger."""
+    return msgspec.convert(trigger.config, WebhookConfig)
+
+
+def schedule_config(trigger: TriggerSpec) -> ScheduleConfig:
+    """The typed config of an accepted schedule trigger."""
+    return msgspec.convert(trigger.config, ScheduleConfig)
+
+
+def event_config(trigger: TriggerSpec) -> EventConfig:
+    """The typed config of an accepted event trigger."""
+    return msgspec.convert(trigger.config, EventConfig)

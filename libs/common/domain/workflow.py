@@ -1,0 +1,105 @@
+"""A workflow definition as values: triggers, ordered actions, schemas, output.
+
+These structs hold what `validation.validate_definition` has accepted; building one by other means checks nothing.
+They encode to the JSON of the API and decode from it.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from libs.common.domain.trigger import TriggerSpec
+
+KEY_PATTERN = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"
+MAX_DELAY_SECONDS = 366 * 86_400
+MAX_RETRY_SECONDS = 30 * 86_400
+MAX_EXECUTION_SECONDS = 30 * 86_400
+
+Key = Annotated[str, msgspec.Meta(pattern=KEY_PATTERN)]
+RetrySeconds = Annotated[float, msgspec.Meta(ge=0, le=MAX_RETRY_SECONDS)]
+RetryStatus = Annotated[int, msgspec.Meta(ge=100, le=599)]
+RetryClass = Annotated[str, msgspec.Meta(pattern="^([a-z][a-z0-9_-]{0,63}|[1-5]xx)$")]
+
+
+class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How a failed action is tried again. `max_attempts` counts the first one; `retry_on` empty means the defaults of
+    `retry`.
+    """
+
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=50)] = 1
+    backoff: Literal["fixed", "linear", "exponential"] = "exponential"
+    initial_seconds: RetrySeconds = 1
+    max_seconds: RetrySeconds = 300
+    jitter: bool = True
+    retry_on: Annotated[tuple[RetryClass | RetryStatus, ...], msgspec.Meta(max_length=50)] = ()
+
+
+class Action(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One step. `if_` (in JSON `if`) and `conditions` must both hold; `on_error` is `stop`, `continue` or
+    `goto:<key>`.
+    """
+
+    key: Key
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    config: dict[str, Any] = {}
+    if_: str | bool | None = msgspec.field(default=None, name="if")
+    conditions: list[Any] | dict[str, Any] | None = None
+    needs: Annotated[tuple[Key, ...], msgspec.Meta(max_length=100)] | None = None
+    delay_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_DELAY_SECONDS)] = 0
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60
+    retry: RetryPolicy | None = None
+    on_error: str = "stop"
+
+
+class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A whole workflow. `output` is a template over the finished run; `timeout_seconds` bounds the whole execution."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    description: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    enabled: bool = True
+    tags: Annotated[
+        tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=64)], ...], msgspec.Meta(max_length=50)
+    ] = ()
+    triggers: tuple[TriggerSpec, ...] = ()
+    actions: tuple[Action, ...] = ()
+    input_schema: dict[str, Any] | bool | None = None
+    output_schema: dict[str, Any] | bool | None = None
+    output: Any = None
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_EXECUTION_SECONDS)] | None = None
+
+
+class BranchCase(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One way of a branch; it is taken when its `if` and `conditions` hold."""
+
+    actions: tuple[Action, ...]
+    if_: str | bool | None = msgspec.field(default=None, name="if")
+    conditions: list[Any] | dict[str, Any] | None = None
+
+
+class BranchConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The config of a `branch`: the first case that holds is run, or else `default`."""
+
+    cases: tuple[BranchCase, ...]
+    default: tuple[Action, ...] = ()
+
+
+def parse_branch(config: dict[str, Any]) -> BranchConfig:
+    """The typed form of the config of an accepted `branch` action."""
+    return msgspec.convert(config, BranchConfig)
+
+
+def walk_actions(definition: Definition) -> Iterator[tuple[str, Action, bool]]:
+    """Every action in document order: path (`actions[1].config.cases[0].actions[0]`), action, whether it is nested."""
+    yield from _walk("actions", definition.actions, nested=False)
+
+
+def _walk(path: str, actions: tuple[Action, ...], *, nested: bool) -> Iterator[tuple[str, Action, bool]]:
+    for index, action in enumerate(actions):
+        here = f"{path}[{index}]"
+        yield here, action, nested
+        if action.type == "branch":
+            branch = parse_branch(action.config)
+            for number, case in enumerate(branch.cases):
+                yield from _walk(f"{here}.config.cases[{number}].actions", case.actions, nested=True)
+            yield from _walk(f"{here}.config.default", branch.default, nested=True)

@@ -1,0 +1,65 @@
+"""What a process is made of besides its service: settings, clock, database, bus, vault, the door. Opened once, closed
+once.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from libs.common.accept import Acceptor
+from libs.common.bus.connect import make_bus
+from libs.common.bus.protocol import Bus
+from libs.common.clock import Clock, SystemClock
+from libs.common.db.migrate import migrate
+from libs.common.db.pool import Database
+from libs.common.errors import OperatorError, Unavailable
+from libs.common.security.encryption import Vault
+from libs.common.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The shared parts of one process, ready to use."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    bus: Bus
+    vault: Vault
+    acceptor: Acceptor
+
+    async def close(self) -> None:
+        """Everything accepted is committed and announced; every connection is given back."""
+        await self.acceptor.close()
+        await self.bus.close()
+        await self.database.close()
+
+    async def database_answers(self) -> bool:
+        """Readiness check of the database."""
+        return await self.database.ping()
+
+    async def bus_is_connected(self) -> bool:
+        """Readiness check of the bus."""
+        return self.bus.connected
+
+
+async def open_parts(settings: Settings, name: str) -> Parts:
+    """Bring the schema up to date and connect. A broker that is away is no obstacle: work is accepted and runs later.
+
+    Raises `OperatorError` for a bad setting or a database that can't be used.
+    """
+    dsn = settings.database_url.reveal()
+    if not dsn:
+        raise OperatorError("SIGNALBOX_DATABASE_URL is not set (signalbox up brings its own PostgreSQL).")
+    vault = Vault(settings.master_keys.reveal())
+    bus = make_bus(settings.bus_url.reveal(), settings.bus_prefix)
+    await migrate(dsn)
+    database = Database(dsn, size=settings.database_pool_size, name=name)
+    await database.open()
+    try:
+        await bus.connect()
+    except Unavailable as error:
+        _log.warning("the broker is away; going on without it", reason=error.detail)
+    return Parts(settings, SystemClock(), database, bus, vault, Acceptor(database, bus))

@@ -1,0 +1,126 @@
+"""What every service process has in common: an HTTP port with health and metrics, a start, a drain on SIGTERM or
+Ctrl-C.
+
+/healthz  the process is alive      /readyz  it can work right now (each check by name)      /metrics  Prometheus text
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import msgspec
+import uvicorn
+from uvicorn.config import Config
+
+from libs.common.errors import OperatorError
+from libs.common.telemetry.metrics import render_metrics
+
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
+Check = Callable[[], Awaitable[bool]]
+Checks = Mapping[str, Check]
+
+_CHECK_SECONDS = 2.0
+_KEEP_ALIVE_SECONDS = 75
+
+
+def with_health(app: AsgiApp | None, checks: Checks) -> AsgiApp:
+    """`app` with /healthz, /readyz and /metrics before it; without an app only these."""
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path == "/healthz":
+            await _send_json(send, 200, {"status": "alive"})
+        elif path == "/readyz":
+            state = await run_checks(checks)
+            await _send_json(send, 200 if all(state.values()) else 503, {"ready": all(state.values()), "checks": state})
+        elif path == "/metrics":
+            body, content_type = render_metrics()
+            await _send(send, 200, content_type, body)
+        elif app is not None:
+            await app(scope, receive, send)
+        elif scope["type"] == "http":
+            await _send_json(send, 404, {"title": "Not found", "status": 404})
+
+    return answer
+
+
+async def run_checks(checks: Checks) -> dict[str, bool]:
+    """Each check's answer; one that takes longer than two seconds has failed."""
+    return dict(zip(checks, await asyncio.gather(*[_bounded(check) for check in checks.values()]), strict=True))
+
+
+async def _bounded(check: Check) -> bool:
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            return await check()
+    except Exception:  # noqa: BLE001 - whatever goes wrong in a check, the answer is no
+        return False
+
+
+class HttpServer:
+    """An ASGI application on a port, inside the service's own event loop."""
+
+    def __init__(self, app: AsgiApp, host: str, port: int, drain_seconds: float) -> None:
+        """Listens at once, so that a port taken by another is an `OperatorError` here; port 0 takes a free one."""
+        try:
+            self._socket = socket.create_server((host, port), backlog=4096)
+        except OSError as error:
+            raise OperatorError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
+        config = Config(
+            cast("Any", app), lifespan="off", log_config=None, access_log=False, server_header=False, ws="none",
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=int(drain_seconds), backlog=4096,
+        )  # fmt: skip
+        self._server = _EmbeddedServer(config)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return int(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        """Answer requests."""
+        self._task = asyncio.get_running_loop().create_task(self._server.serve([self._socket]))
+
+    async def stop(self) -> None:
+        """No new connections; requests under way are answered."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+        self._socket.close()
+
+
+class _EmbeddedServer(uvicorn.Server):
+    """Uvicorn that leaves the signals to the process it is part of."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+async def stop_signal() -> str:
+    """Returns the name of the first SIGTERM or SIGINT; a second one ends the process at once."""
+    received = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+
+    def receive(number: signal.Signals) -> None:
+        loop.remove_signal_handler(number)
+        if not received.done():
+            received.set_result(number.name)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, receive, number)
+    return await received
+
+
+async def _send_json(send: Any, status: int, body: Mapping[str, object]) -> None:
+    await _send(send, status, "application/json", msgspec.json.encode(body))
+
+
+async def _send(send: Any, status: int, content_type: str, body: bytes) -> None:
+    headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,110 @@
+"""Secrets at rest: AES-256-GCM under a master key of the installation.
+
+A sealed record is `version | key id | nonce | ciphertext`; the tenant and the record it belongs to are authenticated
+with it, so a row copied to another tenant or trigger does not open. The first master key seals, all of them open: to
+change keys, put the new one in front. Nothing here logs or stores a plaintext.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from libs.common.clock import random_token
+from libs.common.errors import OperatorError, SignalboxError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_VERSION = 1
+_NONCE_BYTES = 12
+_KEY_BYTES = 32
+_VARIABLE = "SIGNALBOX_MASTER_KEYS"
+
+
+class CannotOpen(SignalboxError):
+    """A sealed record that no key of this installation opens: damaged, moved, or its key is gone."""
+
+
+class Vault:
+    """Seals and opens secrets of tenants."""
+
+    def __init__(self, master_keys: str) -> None:
+        """`master_keys`: `id:base64(32 bytes)`, comma-separated, the first seals. Raises `OperatorError` naming what
+        is wrong.
+        """
+        self._keys = _parse(master_keys)
+        self._sealing_id = next(iter(self._keys), "")
+        self._ciphers: dict[str, AESGCM] = {}
+
+    def seal(self, tenant_id: UUID, record_id: UUID, plaintext: bytes) -> bytes:
+        """The plaintext as a record that opens only with the same two ids. Raises `OperatorError` without any master
+        key.
+        """
+        if not self._keys:
+            raise OperatorError(f"{_VARIABLE}: a key is needed to keep secrets; none is set.")
+        key_id = self._sealing_id.encode()
+        nonce = random_token(_NONCE_BYTES)
+        header = bytes((_VERSION, len(key_id))) + key_id
+        sealed = self._cipher(self._sealing_id).encrypt(nonce, plaintext, header + _owner(tenant_id, record_id))
+        return header + nonce + sealed
+
+    def open(self, tenant_id: UUID, record_id: UUID, sealed: bytes) -> bytes:
+        """What was sealed. Raises `CannotOpen` when the record is damaged, of another owner or of a key that is not
+        loaded.
+        """
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - only users of secrets pay for it
+
+        header_bytes = 2 + (sealed[1] if len(sealed) > 2 else 0)
+        header, nonce = sealed[:header_bytes], sealed[header_bytes : header_bytes + _NONCE_BYTES]
+        key_id = header[2:].decode("ascii", "replace")
+        if not sealed or sealed[0] != _VERSION or key_id not in self._keys:
+            raise CannotOpen(f"No master key named {key_id!r} opens this secret.")
+        try:
+            ciphertext = sealed[header_bytes + _NONCE_BYTES :]
+            return self._cipher(key_id).decrypt(nonce, ciphertext, header + _owner(tenant_id, record_id))
+        except (InvalidTag, ValueError):
+            raise CannotOpen("This secret is damaged or belongs to another record.") from None
+
+    def _cipher(self, key_id: str) -> AESGCM:
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - as above
+
+            cipher = self._ciphers[key_id] = AESGCM(self._keys[key_id])
+        return cipher
+
+
+def new_master_key(key_id: str = "1") -> str:
+    """A fresh master key in the form that the setting takes."""
+    return f"{key_id}:{base64.b64encode(random_token(_KEY_BYTES)).decode()}"
+
+
+def _owner(tenant_id: UUID, record_id: UUID) -> bytes:
+    return tenant_id.bytes + record_id.bytes
+
+
+def _parse(master_keys: str) -> dict[str, bytes]:
+    keys: dict[str, bytes] = {}
+    for position, part in enumerate(filter(None, (part.strip() for part in master_keys.split(","))), start=1):
+        key_id, _, encoded = part.partition(":")
+        if not key_id.isascii() or not key_id.isalnum() or len(key_id) > 32:
+            raise OperatorError(
+                f"{_VARIABLE}: key {position} needs an id of up to 32 letters and digits before the colon."
+            )
+        if key_id in keys:
+            raise OperatorError(f"{_VARIABLE}: the id {key_id!r} is there twice.")
+        keys[key_id] = _decode(key_id, encoded)
+    return keys
+
+
+def _decode(key_id: str, encoded: str) -> bytes:
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise OperatorError(f"{_VARIABLE}: key {key_id!r} is not base64.") from None
+    if len(key) != _KEY_BYTES:
+        raise OperatorError(f"{_VARIABLE}: key {key_id!r} has {len(key)} bytes, not {_KEY_BYTES}.")
+    return key

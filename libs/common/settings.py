@@ -1,0 +1,137 @@
+"""Every setting of an installation, in one frozen object read from `SIGNALBOX_…` environment variables.
+
+Nothing reads the environment elsewhere. Bad values are one `OperatorError` that names every variable at fault.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from libs.common.errors import OperatorError
+
+PREFIX = "SIGNALBOX_"
+MASK = "**********"
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+class Secret:
+    """A value that no log, repr or listing shows; `reveal` gives it to whoever must use it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return f"Secret({str(self)!r})"
+
+    def __str__(self) -> str:
+        return MASK if self._value else ""
+
+
+class Networks(tuple[Network, ...]):
+    """Networks in CIDR notation."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ",".join(str(network) for network in self)
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The settings of one process. Durations carry their unit in the name."""
+
+    database_url: Annotated[Secret, Meta(description="PostgreSQL 15 or newer: postgresql://user:password@host/db")] = (
+        Secret()
+    )
+    bus_url: Annotated[Secret, Meta(description="amqp://user:password@host/vhost, or memory:// within one process")] = (
+        Secret("memory://")
+    )
+    bus_prefix: Annotated[str, Meta(description="First part of the names of queues and exchanges")] = "signalbox"
+    redis_url: Annotated[Secret, Meta(description="Redis or Valkey, for live updates; empty: none")] = Secret()
+    platform_key: Annotated[Secret, Meta(description="Credential of the platform team for /api/v1/admin")] = Secret()
+    master_keys: Annotated[
+        Secret, Meta(description="id:base64(32 bytes), comma-separated; the first seals secrets, all of them open")
+    ] = Secret()
+    public_url: Annotated[
+        str, Meta(description="Address under which webhooks reach this installation; empty: the request's own")
+    ] = ""
+    egress_allow: Annotated[
+        Networks, Meta(description="Networks that actions may call although they are private, comma-separated")
+    ] = Networks()
+    host: Annotated[str, Meta(description="Address to listen on")] = "127.0.0.1"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged")
+    ] = "info"
+    log_format: Annotated[Literal["json", "console"], Meta(description="JSON lines, or text for people")] = "json"
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=26_214_400, description="Largest request body, in bytes")] = (
+        1_048_576
+    )
+    max_header_bytes: Annotated[int, Meta(ge=1024, le=65_536, description="Largest header block, in bytes")] = 16_384
+    database_pool_size: Annotated[int, Meta(ge=3, le=200, description="PostgreSQL connections of one process")] = 8
+    executor_slots: Annotated[
+        int, Meta(ge=1, le=10_000, description="Executions that one executor has under way at once")
+    ] = 200
+    cache_seconds: Annotated[
+        float, Meta(ge=0, le=60, description="How long keys and triggers are remembered; a revocation waits as long")
+    ] = 1.0
+    drain_seconds: Annotated[
+        float, Meta(ge=0, le=300, description="How long a stopping process finishes what it holds")
+    ] = 20.0
+
+
+def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """The settings of the environment; `overrides`, by field name, win. Raises `OperatorError` with every fault."""
+    given = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for field in msgspec.structs.fields(Settings):
+        text = given.get(PREFIX + field.name.upper())
+        try:
+            if field.name in overrides:
+                values[field.name] = overrides[field.name]
+            elif text is not None:
+                values[field.name] = msgspec.convert(text, field.type, strict=False, dec_hook=_from_text)
+        except (msgspec.ValidationError, ValueError) as error:
+            faults.append(f"{PREFIX}{field.name.upper()}: {error}")
+    if faults:
+        raise OperatorError("; ".join(faults))
+    return Settings(**values)
+
+
+def describe_settings(settings: Settings) -> list[tuple[str, str, str, str]]:
+    """One row a setting: variable, value and default (secrets masked), meaning."""
+    return [
+        (
+            PREFIX + field.name.upper(),
+            str(getattr(settings, field.name)),
+            str(field.default),
+            field.type.__metadata__[0].description,
+        )
+        for field in msgspec.structs.fields(Settings)
+    ]
+
+
+def _from_text(kind: type, text: Any) -> Any:
+    """The two kinds of value that are more than text or a number."""
+    if kind is Secret:
+        return Secret(text)
+    return Networks(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())

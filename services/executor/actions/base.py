@@ -1,0 +1,23 @@
+"""What an action with an effect is: a function from a rendered config to an output, told its attempt's idempotency
+key.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """What an effect may know of its attempt. `idempotency_key` is the same for every attempt of the action."""
+
+    idempotency_key: str
+    timeout_seconds: float
+    traceparent: str
+
+
+EffectAction = Callable[[dict[str, Any], Attempt], Awaitable[Any]]
+"""Does the effect and returns its output; raises `ActionFailed`."""
+
+Effects = Mapping[str, EffectAction]
+"""Action type, aliases included → what it does."""

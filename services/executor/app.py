@@ -1,0 +1,56 @@
+"""The executor service: takes ready executions from the bus, runs them, records them."""
+
+from uuid import UUID
+
+import structlog
+
+from libs.common.cache.connect import make_live_feed
+from libs.common.clock import new_id
+from libs.common.domain.expressions import compile_expression
+from libs.common.parts import Parts
+from libs.common.runtime import Checks
+from services.executor.actions.http import HttpAction
+from services.executor.consumer import ReadyConsumer
+from services.executor.engine import Engine
+from services.executor.journal import Journal
+from services.executor.leases import Lease
+from services.executor.live import LiveReporter
+from services.executor.programs import Programs
+
+_log = structlog.get_logger(__name__)
+
+
+class ExecutorService:
+    """One worker. Its identity is new with every start, so what an earlier one held is never mistaken for its own."""
+
+    app = None
+
+    def __init__(self, parts: Parts) -> None:
+        self._settings = parts.settings
+        self.worker: UUID = new_id()
+        self._feed = make_live_feed(parts.settings.redis_url.reveal())
+        self._live = LiveReporter(self._feed)
+        self._journal = Journal(parts.database, self.worker, self._live)
+        self._http = HttpAction(parts.settings.egress_allow, parts.clock)
+        self._engine = Engine(self._journal, self._http.types(), parts.clock, parts.settings.executor_slots)
+        self._consumer = ReadyConsumer(parts.bus, parts.database, Programs(parts.database), self._engine, parts.clock)
+        self._lease = Lease(parts.database, self.worker, "executor")
+        self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}
+
+    async def start(self) -> None:
+        """Known as alive, then consuming. The first template of a process is slow, so it is not left to a customer."""
+        compile_expression("1 + 1").evaluate({})
+        await self._lease.start()
+        await self._consumer.start()
+
+    async def stop(self) -> None:
+        """Take no more, finish what is under way within the drain time, hand back the rest."""
+        await self._consumer.stop()
+        left = await self._engine.drain(self._settings.drain_seconds)
+        if left:
+            _log.info("executions handed back", executions=left)
+        await self._journal.close()
+        await self._live.close()
+        await self._feed.close()
+        await self._lease.stop()
+        await self._http.close()

@@ -1,0 +1,141 @@
+"""From a message to running executions.
+
+    message ─▶ decode ─▶ build runs (from the message, or from rows and records) ─▶ engine: taken, durable ─▶ ack
+
+The message is acknowledged once every execution in it is durably taken, ended, or known to be somebody else's; until
+then a crash brings it again. What nobody can read goes to the dead letters.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from libs.common.accept import decode_snapshot
+from libs.common.bus.messages import Ready, UndecodableMessage, decode
+from libs.common.bus.protocol import Bus, Consumer, Delivery
+from libs.common.clock import Clock, id_time
+from libs.common.db.executions import load_pending, load_records
+from libs.common.db.pool import Database, Record
+from libs.common.db.versions import VersionKey
+from libs.common.domain.execution import ActionStatus, Failure
+from libs.common.domain.run import PastAttempt, Run
+from libs.common.domain.scope import build_scope
+from libs.common.errors import Unavailable
+from services.executor.engine import Engine
+from services.executor.journal import Held
+from services.executor.programs import LoadedVersion, Programs
+
+_PREFETCH = 8
+"""Messages, of many executions each, that wait here while others are under way."""
+_DATABASE_AWAY_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+_decode_json = msgspec.json.Decoder().decode
+_decode_failure = msgspec.json.Decoder(Failure).decode
+
+
+class ReadyConsumer:
+    """Takes ready executions from the bus and hands them to the engine."""
+
+    def __init__(self, bus: Bus, database: Database, programs: Programs, engine: Engine, clock: Clock) -> None:
+        self._bus, self._database, self._programs, self._engine, self._clock = bus, database, programs, engine, clock
+        self._consumer: Consumer | None = None
+
+    async def start(self) -> None:
+        """Begin to consume."""
+        self._consumer = await self._bus.consume(self._handle, _PREFETCH)
+
+    async def stop(self) -> None:
+        """Take no more; returns when the messages in hand are settled."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def _handle(self, delivery: Delivery) -> None:
+        await self._engine.wait_for_room()
+        try:
+            message = decode(delivery.body)
+        except UndecodableMessage as error:
+            _log.warning("message to the dead letters", reason=error.detail)
+            await delivery.reject()
+            return
+        try:
+            batch = await self._build(
+                [ready for ready in message.items if not self._engine.is_running(ready.execution_id)]
+            )
+        except Unavailable:
+            await asyncio.sleep(_DATABASE_AWAY_SECONDS)
+            await delivery.put_back()
+            return
+        if batch:
+            await self._engine.start(batch)
+        await delivery.ack()
+
+    async def _build(self, items: Sequence[Ready]) -> list[Held]:
+        await self._programs.prepare({_version_of(item) for item in items})
+        fresh = [item for item in items if item.snapshot and item.epoch == 0]
+        known = {item.execution_id: item for item in items if not (item.snapshot and item.epoch == 0)}
+        held = [self._held_from_message(item) for item in fresh]
+        return held + await self._held_from_rows(known) if known else held
+
+    def _held_from_message(self, item: Ready) -> Held:
+        snapshot = decode_snapshot(item.snapshot)
+        return self._held(
+            item, 1, snapshot.trigger_type, snapshot.trigger_id, snapshot.trigger_key, _decode_json(snapshot.input), []
+        )
+
+    async def _held_from_rows(self, items: dict[UUID, Ready]) -> list[Held]:
+        wanted = [(item.tenant_id, item.execution_id) for item in items.values()]
+        async with self._database.connection() as connection:
+            rows = await load_pending(connection, wanted)
+            records = await load_records(connection, [(row["tenant_id"], row["id"]) for row in rows])
+        past: dict[UUID, list[PastAttempt]] = {}
+        for record in records:
+            past.setdefault(record["execution_id"], []).append(_past_attempt(record))
+        return [
+            self._held(
+                items[row["id"]], row["epoch"] + 1, row["trigger_type"], row["trigger_id"], row["trigger_key"] or "",
+                _decode_json(row["input"]), past.get(row["id"], []),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def _held(
+        self, item: Ready, epoch: int, trigger_type: str, trigger_id: UUID | None, trigger_key: str, data: Any,
+        past: Sequence[PastAttempt],
+    ) -> Held:  # fmt: skip
+        loaded = self._programs.find(_version_of(item))
+        trigger = {"id": str(trigger_id) if trigger_id else None, "type": trigger_type, "key": trigger_key}
+        execution = {"id": str(item.execution_id)}
+        scope = build_scope(trigger, data, execution, loaded.workflow, loaded.tenant)
+        run = Run(
+            item.execution_id, loaded.program, scope, self._clock.now(), _deadline(item, loaded), item.traceparent,
+            loaded.broken,
+        )  # fmt: skip
+        run.remember(past)
+        return Held(item.tenant_id, item.execution_id, item.workflow_id, epoch, run)
+
+
+def _version_of(item: Ready) -> VersionKey:
+    return VersionKey(item.tenant_id, item.workflow_id, item.version)
+
+
+def _deadline(item: Ready, loaded: LoadedVersion) -> datetime | None:
+    seconds = loaded.program.definition.timeout_seconds
+    return None if seconds is None else id_time(item.execution_id) + timedelta(seconds=seconds)
+
+
+def _past_attempt(row: Record) -> PastAttempt:
+    return PastAttempt(
+        row["position"],
+        row["attempt"],
+        ActionStatus(row["status"]),
+        row["started_at"],
+        None if row["output"] is None else _decode_json(row["output"]),
+        None if row["error"] is None else _decode_failure(row["error"]),
+        row["wake_at"],
+    )

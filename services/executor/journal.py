@@ -1,0 +1,155 @@
+"""The journal: what this worker's executions have done becomes durable, many in one commit.
+
+A write is answered by whether it still counted. While the database is away the journal keeps trying: what an executor
+knows must not be lost for an outage, and whoever may take the execution meanwhile is fenced off by the epoch. Trying
+again is harmless even when the lost answer was a commit, because a change that was made is made once more with the
+same values.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from libs.common.cache.protocol import LiveEvent
+from libs.common.db.executions import ActionRow, ExecutionChange, change_executions
+from libs.common.db.group_commit import GroupCommit
+from libs.common.db.pool import Database
+from libs.common.domain.execution import AttemptRecord, ExecutionStatus
+from libs.common.domain.run import Effect, End, Run, Wait
+from libs.common.errors import Unavailable
+from libs.common.telemetry import metrics
+from services.executor.live import LiveReporter
+
+SHORT_WAIT_SECONDS = 2.0
+"""A shorter wait is spent inside the executor; a longer one is a row that the scheduler finds."""
+
+_RETRY_SECONDS = 0.5
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Held:
+    """An execution in this worker's hands. `epoch` is the one it writes under; `claimed` once its row says so."""
+
+    tenant_id: UUID
+    execution_id: UUID
+    workflow_id: UUID
+    epoch: int
+    run: Run
+    claimed: bool = False
+
+
+class Journal:
+    """Writes what happened. One instance a worker."""
+
+    def __init__(self, database: Database, worker: UUID, live: LiveReporter | None = None) -> None:
+        """`live`: who is told of everything that became true."""
+        self._database, self._worker, self._live = database, worker, live
+        self._commits = GroupCommit[ExecutionChange, bool](self._write, observe=metrics.observe_journal_flush)
+
+    async def record(self, held: Held, outcome: Effect | Wait | End, now: datetime) -> bool:
+        """Make durable what `held` has done and what it does next. False: it is not ours any more, stop."""
+        return (await self.record_all([(held, outcome)], now))[0]
+
+    async def record_all(self, items: Sequence[tuple[Held, Effect | Wait | End]], now: datetime) -> list[bool]:
+        """As `record`, for several executions at once."""
+        changes = [_change(held, outcome, now) for held, outcome in items]
+        written = await self._commits.submit_all(changes)
+        for (held, _), mine in zip(items, written, strict=True):
+            held.claimed = held.claimed or mine
+        made = [(held, change) for (held, _), change, mine in zip(items, changes, written, strict=True) if mine]
+        _observe([change for _, change in made])
+        if self._live is not None:
+            self._live.report(_event(held, change, now) for held, change in made)
+        return written
+
+    async def close(self) -> None:
+        """Everything recorded is durable."""
+        await self._commits.close()
+
+    async def _write(self, batch: Sequence[ExecutionChange]) -> Sequence[bool]:
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    written = await change_executions(connection, self._worker, batch)
+            except Unavailable:
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            return [change.id in written for change in batch]
+
+
+def _change(held: Held, outcome: Effect | Wait | End, now: datetime) -> ExecutionChange:
+    status, wake_at, output, error = _situation(outcome, now)
+    progress = held.run.progress
+    return ExecutionChange(
+        tenant_id=held.tenant_id,
+        id=held.execution_id,
+        epoch=held.epoch,
+        claims=not held.claimed,
+        status=status.value,
+        wake_at=wake_at,
+        output=output,
+        error=error,
+        total=len(held.run.program.steps),
+        executed=progress.executed,
+        failed=progress.failed,
+        skipped=progress.skipped,
+        started_at=held.run.started_at,
+        finished_at=now if isinstance(outcome, End) else None,
+        records=_latest_rows(held.run.take_records()),
+    )
+
+
+def _situation(
+    outcome: Effect | Wait | End, now: datetime
+) -> tuple[ExecutionStatus, datetime | None, str | None, str | None]:
+    """Status, wake time, output and error that an outcome gives its execution."""
+    match outcome:
+        case End(status, output, failure):
+            return status, None, _json(output), _json(failure)
+        case Wait(until) if not is_short(outcome, now):
+            return ExecutionStatus.WAITING, until, None, None
+        case _:
+            return ExecutionStatus.RUNNING, None, None, None
+
+
+def is_short(wait: Wait, now: datetime) -> bool:
+    """Whether the executor waits it out itself."""
+    return (wait.until - now).total_seconds() < SHORT_WAIT_SECONDS
+
+
+def _latest_rows(records: Sequence[AttemptRecord]) -> list[ActionRow]:
+    """One row an attempt: of two records of the same attempt in one flush the later one stands."""
+    latest = {(record.position, record.iteration, record.attempt): record for record in records}
+    return [_row(record) for record in latest.values()]
+
+
+def _row(record: AttemptRecord) -> ActionRow:
+    return ActionRow(
+        record.position, record.iteration, record.attempt, record.key, record.type, record.status.value,
+        _json(record.input), _json(record.output), _json(record.error), record.started_at, record.finished_at,
+        record.wake_at,
+    )  # fmt: skip
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else _encode(value).decode()
+
+
+def _event(held: Held, change: ExecutionChange, now: datetime) -> LiveEvent:
+    return LiveEvent(change.tenant_id, change.id, held.workflow_id, change.status, now)
+
+
+def _observe(changes: Sequence[ExecutionChange]) -> None:
+    metrics.count_executions(change.status for change in changes if change.status != ExecutionStatus.RUNNING)
+    metrics.observe_actions((row.type, row.status, _seconds(row)) for change in changes for row in change.records)
+
+
+def _seconds(row: ActionRow) -> float | None:
+    return None if row.finished_at is None else (row.finished_at - row.started_at).total_seconds()

@@ -1,0 +1,52 @@
+"""The worker's proof of life: one row, refreshed every two seconds. When it goes stale, others take what this worker
+held.
+"""
+
+import asyncio
+from uuid import UUID
+
+import structlog
+
+from libs.common.db.pool import Database
+from libs.common.db.workers import BEAT_SECONDS, LEASE_SECONDS, beat, retire
+from libs.common.errors import Unavailable
+from libs.common.telemetry import metrics
+
+_log = structlog.get_logger(__name__)
+
+
+class Lease:
+    """Keeps one worker alive in the eyes of the others."""
+
+    def __init__(self, database: Database, worker: UUID, service: str) -> None:
+        self._database, self._worker, self._service = database, worker, service
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """The worker is known before it takes anything. Raises `Unavailable`."""
+        await self._beat()
+        self._task = asyncio.get_running_loop().create_task(self._keep_beating())
+
+    async def stop(self) -> None:
+        """The worker is gone by its own word, so that what it may still hold is free at once."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            async with self._database.connection() as connection:
+                await retire(connection, self._worker)
+        except Unavailable as error:
+            _log.warning("the lease runs out by itself", reason=error.detail)
+
+    async def _keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                await self._beat()
+            except Unavailable as error:
+                _log.warning("heartbeat failed", reason=error.detail)
+
+    async def _beat(self) -> None:
+        async with self._database.connection() as connection:
+            await beat(connection, self._worker, self._service)
+        metrics.set_lease_left(LEASE_SECONDS)

@@ -1,0 +1,227 @@
+"""Publishing a workflow: validate → new version → sync triggers → seal secrets, all in one transaction.
+
+The stored definition never holds a secret value. A secret that a trigger needs and nobody gave is generated; one that
+was there before stays while it is left out or sent back as `***`. New ones are handed to the caller once and are
+readable nowhere afterwards.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from libs.common.clock import new_id, random_token
+from libs.common.db import triggers as trigger_table
+from libs.common.db import workflows as workflow_table
+from libs.common.db.pool import Connection
+from libs.common.db.triggers import StoredTrigger
+from libs.common.db.workflows import StoredWorkflow
+from libs.common.domain.catalogue import checkers
+from libs.common.domain.faults import is_object
+from libs.common.domain.schedule import next_run
+from libs.common.domain.trigger import TriggerSpec, schedule_config
+from libs.common.domain.validation import validate_definition
+from libs.common.domain.workflow import Definition
+from libs.common.errors import Fault, InvalidInput, NotFound, StaleVersion
+from libs.common.security.credentials import new_webhook_secret, new_webhook_token
+from services.gateway.definitions import secret_field, stored_document, without_read_only, without_secret
+from services.gateway.parts import Caller, GatewayParts
+
+Change = Callable[[StoredWorkflow], Mapping[str, Any]]
+"""From the stored workflow to the new definition."""
+
+
+class Published(NamedTuple):
+    """A workflow as stored, its triggers, and the secrets that were sealed just now, by trigger key."""
+
+    workflow: StoredWorkflow
+    triggers: Sequence[StoredTrigger]
+    new_secrets: Mapping[str, str]
+
+
+class _Synced(NamedTuple):
+    triggers: list[StoredTrigger]
+    new_secrets: dict[str, str]
+
+
+def check_definition(raw: object) -> Definition:
+    """The definition, if it has no fault. Raises `InvalidInput` with every fault."""
+    definition, faults = validate_definition(raw, checkers())
+    if definition is None or faults:
+        raise InvalidInput(faults, "The workflow has faults.")
+    if "\0" in definition.name:
+        raise InvalidInput([Fault("name", "must not hold the character U+0000")])
+    return definition
+
+
+async def create_workflow(parts: GatewayParts, caller: Caller, raw: Mapping[str, Any]) -> Published:
+    """Store version 1. Raises `InvalidInput`, or `Conflict` when the name is taken."""
+    document = without_read_only(raw)
+    definition = check_definition(document)
+    workflow_id = new_id()
+    async with parts.database.transaction() as connection:
+        await workflow_table.insert_workflow(
+            connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled
+        )
+        return await _store_version(parts, caller, connection, workflow_id, 1, document, definition)
+
+
+async def change_workflow(
+    parts: GatewayParts, caller: Caller, workflow_id: UUID, if_match: str | None, change: Change
+) -> Published:
+    """Store the next version. Raises `NotFound`, `StaleVersion`, `InvalidInput` or `Conflict`."""
+    async with parts.database.transaction() as connection:
+        stored = await locked(connection, caller, workflow_id, if_match)
+        document = without_read_only(change(stored))
+        definition = check_definition(document)
+        version = stored.version + 1
+        await workflow_table.advance_workflow(
+            connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled, version=version
+        )
+        return await _store_version(parts, caller, connection, workflow_id, version, document, definition)
+
+
+async def switch_workflow(
+    parts: GatewayParts, caller: Caller, workflow_id: UUID, if_match: str | None, *, enabled: bool
+) -> Published:
+    """Enable or disable; the version stays, schedules start from now or stop. Raises `NotFound` or `StaleVersion`."""
+    tenant_id = caller.tenant_id
+    async with parts.database.transaction() as connection:
+        await locked(connection, caller, workflow_id, if_match)
+        await workflow_table.set_workflow_enabled(connection, tenant_id, workflow_id, enabled=enabled)
+        triggers = await trigger_table.list_triggers(connection, tenant_id, [workflow_id])
+        now = parts.clock.now()
+        next_runs = [
+            (
+                row.id,
+                row.next_run_at if enabled and row.next_run_at else _next_run(_spec_of(row), enabled=enabled, now=now),
+            )
+            for row in triggers
+        ]
+        await trigger_table.set_next_runs(connection, tenant_id, next_runs)
+        return await _published(connection, caller, workflow_id, {})
+
+
+async def remove_workflow(parts: GatewayParts, caller: Caller, workflow_id: UUID, if_match: str | None) -> None:
+    """Delete softly; its triggers are gone. Raises `NotFound` or `StaleVersion`."""
+    async with parts.database.transaction() as connection:
+        await locked(connection, caller, workflow_id, if_match)
+        await trigger_table.sync_triggers(connection, caller.tenant_id, workflow_id, [])
+        await workflow_table.delete_workflow(connection, caller.tenant_id, workflow_id)
+
+
+async def locked(connection: Connection, caller: Caller, workflow_id: UUID, if_match: str | None) -> StoredWorkflow:
+    """The workflow, kept from others until the transaction ends. Raises `NotFound` or `StaleVersion`."""
+    stored = await workflow_table.lock_workflow(connection, caller.tenant_id, workflow_id)
+    if stored is None:
+        raise NotFound("There is no such workflow.")
+    accepted = {tag.strip() for tag in (if_match or "*").split(",")}
+    if not accepted & {"*", etag(stored.version)}:
+        raise StaleVersion(f"The workflow is at version {stored.version} now.")
+    return stored
+
+
+def etag(version: int) -> str:
+    """The entity tag of a version."""
+    return f'"{version}"'
+
+
+async def _store_version(
+    parts: GatewayParts,
+    caller: Caller,
+    connection: Connection,
+    workflow_id: UUID,
+    version: int,
+    document: dict[str, Any],
+    definition: Definition,
+) -> Published:
+    present = await trigger_table.list_triggers(connection, caller.tenant_id, [workflow_id])
+    synced = _sync(parts, caller.tenant_id, workflow_id, definition, {row.key: row for row in present})
+    text = _text(stored_document(document, definition))
+    await workflow_table.insert_version(connection, caller.tenant_id, workflow_id, version, text, caller.actor)
+    await trigger_table.sync_triggers(connection, caller.tenant_id, workflow_id, synced.triggers)
+    return await _published(connection, caller, workflow_id, synced.new_secrets)
+
+
+async def _published(
+    connection: Connection, caller: Caller, workflow_id: UUID, new_secrets: Mapping[str, str]
+) -> Published:
+    stored = await workflow_table.find_workflow(connection, caller.tenant_id, workflow_id)
+    if stored is None:
+        raise NotFound("There is no such workflow.")
+    triggers = await trigger_table.list_triggers(connection, caller.tenant_id, [workflow_id])
+    return Published(stored, triggers, new_secrets)
+
+
+def _sync(
+    parts: GatewayParts,
+    tenant_id: UUID,
+    workflow_id: UUID,
+    definition: Definition,
+    present: Mapping[str, StoredTrigger],
+) -> _Synced:
+    now = parts.clock.now()
+    synced = _Synced([], {})
+    for spec in definition.triggers:
+        old = present.get(spec.key)
+        old = old if old is not None and old.type == spec.type else None
+        trigger_id = present[spec.key].id if spec.key in present else new_id()
+        sealed = old.sealed_secrets if old is not None else None
+        secret = _new_secret(spec, old)
+        if secret is not None:
+            sealed = parts.vault.seal(tenant_id, trigger_id, msgspec.json.encode({"secret": secret}))
+            synced.new_secrets[spec.key] = secret
+        synced.triggers.append(
+            StoredTrigger(
+                id=trigger_id,
+                workflow_id=workflow_id,
+                key=spec.key,
+                type=spec.type,
+                config=_text(without_secret({"config": spec.config})["config"]),
+                conditions=None if spec.conditions is None else _text(spec.conditions),
+                enabled=spec.enabled,
+                token=((old.token if old is not None else None) or new_webhook_token(random_token()))
+                if spec.type == "webhook"
+                else None,
+                sealed_secrets=sealed if secret_field(spec.config) is not None else None,
+                next_run_at=_next_run(spec, enabled=definition.enabled, now=now),
+            )
+        )
+    return synced
+
+
+def _new_secret(spec: TriggerSpec, old: StoredTrigger | None) -> str | None:
+    """The secret to seal, given or generated. `None`: there is none, or the old one stays."""
+    field = secret_field(spec.config) if spec.type == "webhook" else None
+    if field is None:
+        return None
+    given: str | None = spec.config["auth"].get(field)
+    if given is not None:
+        return given
+    if old is not None and old.sealed_secrets is not None and _auth_type(old.config) == spec.config["auth"]["type"]:
+        return None
+    return new_webhook_secret(random_token())
+
+
+def _auth_type(config: str) -> str | None:
+    auth: object = msgspec.json.decode(config).get("auth")
+    return auth.get("type") if is_object(auth) else None
+
+
+def _next_run(spec: TriggerSpec, *, enabled: bool, now: datetime) -> datetime | None:
+    if spec.type != "schedule" or not enabled or not spec.enabled:
+        return None
+    return next_run(schedule_config(spec), now)
+
+
+def _spec_of(row: StoredTrigger) -> TriggerSpec:
+    return msgspec.convert(
+        {"key": row.key, "type": row.type, "config": msgspec.json.decode(row.config), "enabled": row.enabled},
+        TriggerSpec,
+    )
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,145 @@
+"""The platform's own calls: tenants and their first keys."""
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from litestar import Response, Router, delete, get, patch, post
+from litestar.params import FromPath
+
+from libs.common.clock import new_id
+from libs.common.db import tenants as table
+from libs.common.db.tenants import Tenant
+from libs.common.domain.tenant import SLUG_RULE, is_slug
+from libs.common.errors import Fault, InvalidInput, NotFound
+from services.gateway.auth import parts_of, require_platform
+from services.gateway.bodies import AnyRequest, Name, read_struct
+from services.gateway.documents import PLATFORM_SECURITY, problems, takes
+from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
+from services.gateway.routes.api_keys import KeyMade, KeyShown, NewKey, drop_key, make_key, show_keys
+
+Slug = Annotated[str, msgspec.Meta(max_length=63, description=f"For X-Tenant-ID: {SLUG_RULE}")]
+
+
+class NewTenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tenant to be made."""
+
+    slug: Slug
+    name: Name
+
+
+class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change of a tenant; what is left out stays."""
+
+    slug: Slug | None = None
+    name: Name | None = None
+
+
+BODIES = (NewTenant, TenantChange)
+
+
+@post("/tenants", operation_class=takes(NewTenant), responses=problems(400, 409, 422), summary="Create a tenant")
+async def create_tenant(request: AnyRequest) -> Response[Tenant]:
+    """Answers 201 with the tenant; 409 when the slug is taken."""
+    body = await read_struct(request, NewTenant)
+    _check_slug(body.slug)
+    async with parts_of(request).database.connection() as connection:
+        tenant = await table.insert_tenant(connection, new_id(), body.slug, body.name)
+    return Response(tenant, headers={"Location": f"/api/v1/admin/tenants/{tenant.id}"})
+
+
+@get("/tenants", responses=problems(422), summary="List tenants")
+async def list_tenants(
+    request: AnyRequest, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None, offset: Offset = 0
+) -> Page[Tenant]:
+    """Newest first."""
+    wanted = window(limit, cursor, offset)
+    async with parts_of(request).database.connection() as connection:
+        rows = await table.list_tenants(connection, after=wanted.after_id, limit=wanted.rows, offset=wanted.offset)
+    return page(rows, wanted, lambda row: row, lambda row: row.id)
+
+
+@get("/tenants/{tenant_id:uuid}", responses=problems(404), summary="Show a tenant")
+async def show_tenant(request: AnyRequest, tenant_id: FromPath[UUID]) -> Tenant:
+    """One tenant."""
+    async with parts_of(request).database.connection() as connection:
+        return _found(await table.find_tenant(connection, tenant_id))
+
+
+@patch(
+    "/tenants/{tenant_id:uuid}", operation_class=takes(TenantChange), responses=problems(400, 404, 409, 422),
+    summary="Change a tenant",
+)  # fmt: skip
+async def change_tenant(request: AnyRequest, tenant_id: FromPath[UUID]) -> Tenant:
+    """Changes slug, name or both; 409 when the slug is taken."""
+    body = await read_struct(request, TenantChange)
+    _check_slug(body.slug)
+    async with parts_of(request).database.connection() as connection:
+        return _found(await table.rename_tenant(connection, tenant_id, name=body.name, slug=body.slug))
+
+
+@post("/tenants/{tenant_id:uuid}/suspend", status_code=200, responses=problems(404), summary="Suspend a tenant")
+async def suspend_tenant(request: AnyRequest, tenant_id: FromPath[UUID]) -> Tenant:
+    """Its credentials answer 403 from now on."""
+    async with parts_of(request).database.connection() as connection:
+        return _found(await table.set_tenant_status(connection, tenant_id, "suspended"))
+
+
+@post("/tenants/{tenant_id:uuid}/resume", status_code=200, responses=problems(404), summary="Resume a tenant")
+async def resume_tenant(request: AnyRequest, tenant_id: FromPath[UUID]) -> Tenant:
+    """Undoes a suspension."""
+    async with parts_of(request).database.connection() as connection:
+        return _found(await table.set_tenant_status(connection, tenant_id, "active"))
+
+
+@post(
+    "/tenants/{tenant_id:uuid}/api-keys", operation_class=takes(NewKey), responses=problems(400, 404, 422),
+    summary="Create an API key of a tenant",
+)  # fmt: skip
+async def create_tenant_key(request: AnyRequest, tenant_id: FromPath[UUID]) -> KeyMade:
+    """The key is shown this once."""
+    return await make_key(parts_of(request), tenant_id, await read_struct(request, NewKey))
+
+
+@get("/tenants/{tenant_id:uuid}/api-keys", responses=problems(404, 422), summary="List the API keys of a tenant")
+async def list_tenant_keys(
+    request: AnyRequest,
+    tenant_id: FromPath[UUID],
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    offset: Offset = 0,
+) -> Page[KeyShown]:
+    """Newest first, revoked ones too."""
+    parts = parts_of(request)
+    async with parts.database.connection() as connection:
+        _found(await table.find_tenant(connection, tenant_id))
+    return await show_keys(parts, tenant_id, window(limit, cursor, offset))
+
+
+@delete("/tenants/{tenant_id:uuid}/api-keys/{key_id:uuid}", responses=problems(404), summary="Revoke an API key")
+async def revoke_tenant_key(request: AnyRequest, tenant_id: FromPath[UUID], key_id: FromPath[UUID]) -> None:
+    """It stops working at the latest when the caches have forgotten it (`SIGNALBOX_CACHE_SECONDS`)."""
+    await drop_key(parts_of(request), tenant_id, key_id)
+
+
+def _check_slug(slug: str | None) -> None:
+    if slug is not None and not is_slug(slug):
+        raise InvalidInput([Fault("slug", f"must be {SLUG_RULE}")])
+
+
+def _found(tenant: Tenant | None) -> Tenant:
+    if tenant is None:
+        raise NotFound("There is no such tenant.")
+    return tenant
+
+
+ROUTER = Router(
+    "/api/v1/admin",
+    route_handlers=[
+        create_tenant, list_tenants, show_tenant, change_tenant, suspend_tenant, resume_tenant,
+        create_tenant_key, list_tenant_keys, revoke_tenant_key,
+    ],
+    guards=[require_platform],
+    security=PLATFORM_SECURITY,
+    tags=["Platform"],
+)  # fmt: skip

@@ -1,0 +1,37 @@
+"""The scheduler service: the only one that waits for time. Any number of them share the work; there is no leader."""
+
+from libs.common.accept import Announcer
+from libs.common.parts import Parts
+from libs.common.runtime import Checks
+from services.scheduler.firing import Firing
+from services.scheduler.housekeeping import Housekeeping
+from services.scheduler.loop import Loop
+from services.scheduler.rescue import Rescue
+from services.scheduler.waking import Waking
+
+
+class SchedulerService:
+    """All duties in one loop."""
+
+    app = None
+
+    def __init__(self, parts: Parts) -> None:
+        self._announcer = Announcer(parts.bus)
+        self._loop = Loop(
+            [
+                Firing(parts.database, parts.acceptor),
+                Waking(parts.database, parts.bus, self._announcer),
+                Rescue(parts.database),
+                Housekeeping(parts.database, parts.clock),
+            ]
+        )
+        self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}
+
+    async def start(self) -> None:
+        """All duties begin."""
+        self._loop.start()
+
+    async def stop(self) -> None:
+        """Every duty ends the batch it is at."""
+        await self._loop.stop()
+        await self._announcer.close()

@@ -1,0 +1,26 @@
+"""Duty: day partitions made ahead; idempotency keys and worker rows that are out of date, gone."""
+
+from libs.common.clock import Clock
+from libs.common.db.idempotency import forget_old_keys
+from libs.common.db.partitions import make_partitions
+from libs.common.db.pool import Database
+from libs.common.db.workers import forget_old_workers
+
+
+class Housekeeping:
+    """Keeps the tables ready for tomorrow and free of yesterday."""
+
+    name = "housekeeping"
+    least = 600.0
+    most = 600.0
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+
+    async def work(self) -> bool:
+        """All of it, once."""
+        async with self._database.connection() as connection:
+            await make_partitions(connection, self._clock.now())
+            await forget_old_keys(connection)
+            await forget_old_workers(connection)
+        return False

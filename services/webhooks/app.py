@@ -1,0 +1,96 @@
+"""The webhook service: `ANY /webhooks/{trigger_id}` and `ANY /webhooks/{trigger_id}/{token}`.
+
+The endpoint is a plain ASGI handler inside Litestar's routing: it takes any method and the body as raw bytes, which
+is what signatures are made over, and it is the hottest path of the product.
+"""
+
+from time import perf_counter
+from typing import Any
+
+import msgspec
+from litestar import Litestar, asgi
+from structlog.contextvars import bind_contextvars
+
+from libs.common.clock import new_id
+from libs.common.errors import NotFound
+from libs.common.parts import Parts
+from libs.common.problems import problem_for
+from libs.common.runtime import AsgiApp, Checks
+from libs.common.telemetry import metrics
+from services.webhooks.call import Call, Send, read_call
+from services.webhooks.ingress import Answer, Ingress
+from services.webhooks.triggers import TriggerCache
+
+_ROUTE = "/webhooks/{trigger_id}"
+_JSON = "application/json"
+_MAX_REQUEST_ID = 128
+
+_encode = msgspec.json.Encoder().encode
+
+
+class WebhooksService:
+    """The service around the application: nothing to start beyond its parts."""
+
+    def __init__(self, parts: Parts) -> None:
+        settings = parts.settings
+        triggers = TriggerCache(parts.database, parts.vault, settings.cache_seconds)
+        ingress = Ingress(triggers, parts.acceptor, parts.clock, settings.max_body_bytes)
+        self.app: AsgiApp = create_app(ingress, settings.max_header_bytes)
+        self.checks: Checks = {"database": parts.database_answers}
+
+    async def start(self) -> None:
+        """Ready as soon as it listens."""
+
+    async def stop(self) -> None:
+        """The server has let every request end before."""
+
+
+def create_app(ingress: Ingress, max_header_bytes: int) -> Litestar:
+    """The ASGI application of the service."""
+
+    @asgi("/webhooks", is_mount=True, copy_scope=False)
+    async def webhooks(scope: Any, receive: Any, send: Any) -> None:
+        started, method = perf_counter(), str(scope["method"])
+        request_id = str(new_id())
+        try:
+            call = read_call(scope, max_header_bytes)
+            request_id = _request_id(call, request_id)
+            bind_contextvars(request_id=request_id, trace_id=call.header("traceparent")[3:35])
+            trigger_id, token = _address(call)
+            answer = await ingress.handle(call, trigger_id, token, receive)
+            status, headers, body = _accepted(answer)
+        except Exception as error:  # noqa: BLE001 - every error has its answer; the unexpected ones are logged there
+            status, headers, body = problem_for(error, request_id)
+        headers["x-request-id"] = request_id
+        await _send(send, status, headers, body)
+        metrics.observe_http("webhooks", method, _ROUTE, status, perf_counter() - started)
+
+    return Litestar([webhooks], openapi_config=None, logging_config=None)
+
+
+def _request_id(call: Call, fresh: str) -> str:
+    given = call.header("x-request-id")
+    usable = given and len(given) <= _MAX_REQUEST_ID and given.isascii() and given.isprintable()
+    return given if usable else fresh
+
+
+def _address(call: Call) -> tuple[str, str | None]:
+    """Trigger id and token of `/webhooks/{trigger_id}[/{token}]`. Raises `NotFound` for any other path."""
+    parts = call.path.removeprefix("/webhooks").strip("/").split("/")
+    if len(parts) > 2:
+        raise NotFound("There is no such webhook.")
+    return parts[0], parts[1] if len(parts) == 2 else None
+
+
+def _accepted(answer: Answer) -> tuple[int, dict[str, str], bytes]:
+    headers = {"content-type": _JSON}
+    if answer.execution_id is not None:
+        headers["location"] = f"/api/v1/executions/{answer.execution_id}"
+    return 202, headers, _encode(answer)
+
+
+async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    raw.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,63 @@
+"""The webhook triggers that calls name, read once and remembered briefly.
+
+A change or revocation takes effect within `cache_seconds`. Triggers that do not exist are remembered too, so that
+guessing ids costs the database nothing; the memory is bounded.
+"""
+
+from collections import OrderedDict
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from libs.common.db.pool import Database
+from libs.common.db.webhook_triggers import WebhookTriggerRow, find_webhook_trigger
+from libs.common.domain.conditions import Conditions, compile_conditions
+from libs.common.domain.trigger import WebhookConfig
+from libs.common.security.encryption import Vault
+from services.webhooks.checks import Credentials, make_credentials
+
+_KEEP = 10_000
+
+_decode_config = msgspec.json.Decoder(WebhookConfig).decode
+
+
+class WebhookTrigger(msgspec.Struct, frozen=True):
+    """A trigger ready to judge a call."""
+
+    row: WebhookTriggerRow
+    config: WebhookConfig
+    conditions: Conditions | None
+    credentials: Credentials
+
+
+class TriggerCache:
+    """Finds triggers by id."""
+
+    def __init__(self, database: Database, vault: Vault, cache_seconds: float) -> None:
+        self._database, self._vault, self._cache_seconds = database, vault, cache_seconds
+        self._known: OrderedDict[UUID, tuple[float, WebhookTrigger | None]] = OrderedDict()
+
+    async def find(self, trigger_id: UUID) -> WebhookTrigger | None:
+        """The trigger, if there is one. Raises `Unavailable`."""
+        known = self._known.get(trigger_id)
+        if known is not None and known[0] > monotonic():
+            return known[1]
+        async with self._database.connection() as connection:
+            row = await find_webhook_trigger(connection, trigger_id)
+        trigger = None if row is None else self._ready(row)
+        self._known[trigger_id] = (monotonic() + self._cache_seconds, trigger)
+        self._known.move_to_end(trigger_id)
+        while len(self._known) > _KEEP:
+            self._known.popitem(last=False)
+        return trigger
+
+    def _ready(self, row: WebhookTriggerRow) -> WebhookTrigger:
+        conditions: Any = None if row.conditions is None else msgspec.json.decode(row.conditions)
+        secrets: dict[str, str] = {}
+        if row.sealed_secrets is not None:
+            secrets = msgspec.json.decode(self._vault.open(row.tenant_id, row.id, row.sealed_secrets))
+        config = _decode_config(row.config)
+        credentials = make_credentials(config, row.token or "", secrets)
+        return WebhookTrigger(row, config, compile_conditions(conditions) if conditions else None, credentials)

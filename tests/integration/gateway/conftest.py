@@ -1,0 +1,103 @@
+"""A gateway over a real database and the in-memory bus, and clients with the credentials of two tenants."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from libs.common.accept import Acceptor
+from libs.common.bus.memory import MemoryBus
+from libs.common.db.pool import Database
+from libs.common.security.encryption import Vault, new_master_key
+from libs.common.settings import Secret, load_settings
+from services.gateway.app import GatewayParts, create_app
+
+PLATFORM_KEY = "platform-key-for-tests"
+ADMIN = {"Authorization": f"Bearer {PLATFORM_KEY}"}
+
+
+class MovableClock:
+    """The machine's clock plus an offset that a test moves."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.offset
+
+    def move(self, seconds: float) -> None:
+        self.offset += timedelta(seconds=seconds)
+
+
+@dataclass
+class World:
+    """What a test works with: the parts behind the gateway, and a client without credentials."""
+
+    parts: GatewayParts
+    clock: MovableClock
+    client: httpx.AsyncClient
+    keys: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+
+    async def tenant(self, slug: str) -> str:
+        answer = await self.client.post("/api/v1/admin/tenants", json={"slug": slug, "name": slug}, headers=ADMIN)
+        assert answer.status_code == 201, answer.text
+        for role in ("owner", "editor", "viewer"):
+            made = await self.client.post(
+                f"/api/v1/admin/tenants/{answer.json()['id']}/api-keys",
+                json={"name": role, "role": role},
+                headers=ADMIN,
+            )
+            assert made.status_code == 201, made.text
+            self.keys[slug, role] = made.json()["key"]
+        return answer.json()["id"]
+
+    def headers(self, slug: str, role: str = "owner", tenant: str | None = None) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.keys[slug, role]}", "X-Tenant-ID": tenant or slug}
+
+    async def call(
+        self, method: str, path: str, json: Any = None, *, slug: str = "acme", role: str = "editor", **more: str
+    ) -> httpx.Response:
+        headers = {**self.headers(slug, role), **{name.replace("_", "-"): value for name, value in more.items()}}
+        if json is None:
+            return await self.client.request(method, f"/api/v1{path}", headers=headers)
+        return await self.client.request(method, f"/api/v1{path}", headers=headers, json=json)
+
+    async def made(self, definition: dict[str, Any], **more: str) -> dict[str, Any]:
+        answer = await self.call("POST", "/workflows", definition, **more)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def count(self, table: str) -> int:
+        async with self.parts.database.connection() as connection:
+            return await connection.fetchval(f"SELECT count(*) FROM {table}")
+
+
+@pytest.fixture
+async def world(database_dsn: str) -> AsyncIterator[World]:
+    settings = load_settings(
+        platform_key=Secret(PLATFORM_KEY), public_url="https://hooks.example.com", cache_seconds=1.0
+    )
+    database = Database(database_dsn, size=4, name="gateway-test")
+    await database.open()
+    bus = MemoryBus()
+    await bus.connect()
+    acceptor = Acceptor(database, bus)
+    clock = MovableClock()
+    parts = GatewayParts(settings, database, acceptor, Vault(new_master_key()), clock)
+    transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)  # pyright: ignore[reportArgumentType]
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+        yield World(parts, clock, client)
+    await acceptor.close()
+    await bus.close()
+    await database.close()
+
+
+@pytest.fixture
+async def acme(world: World) -> World:
+    """A world with the tenants `acme` and `other`."""
+    await world.tenant("acme")
+    await world.tenant("other")
+    return world

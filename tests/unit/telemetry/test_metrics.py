@@ -1,0 +1,68 @@
+"""The series that Prometheus reads."""
+
+import asyncio
+import re
+
+from libs.common.telemetry import metrics
+
+
+def value(series: str) -> float:
+    body, _ = metrics.render_metrics()
+    match = re.search(rf"^{re.escape(series)} (\S+)$", body.decode(), re.MULTILINE)
+    return float(match[1]) if match else 0.0
+
+
+def test_everything_is_rendered_with_its_help() -> None:
+    body, content_type = metrics.render_metrics()
+    assert content_type.startswith("text/plain")
+    names = set(re.findall(r"^# HELP (\S+) \S", body.decode(), re.MULTILINE))
+    assert names == set(re.findall(r"^# TYPE (\S+) \S", body.decode(), re.MULTILINE))
+    assert len(names) > 25
+    assert all(name.startswith("signalbox_") for name in names)
+
+
+def test_a_request_is_counted_and_timed() -> None:
+    labels = 'method="GET",route="/x/{id}",service="test",status="200"'
+    before = value(f"signalbox_http_requests_total{{{labels}}}")
+    metrics.observe_http("test", "GET", "/x/{id}", 200, 0.004)
+    assert value(f"signalbox_http_requests_total{{{labels}}}") == before + 1
+    assert value('signalbox_http_request_seconds_bucket{le="0.005",route="/x/{id}",service="test"}') >= 1
+
+
+def test_a_batch_of_actions_is_counted_by_type_and_status() -> None:
+    done, skipped = (
+        'signalbox_action_executions_total{status="completed",type="t"}',
+        'signalbox_action_executions_total{status="skipped",type="t"}',
+    )
+    before = value(done), value(skipped), value('signalbox_action_seconds_count{type="t"}')
+    metrics.observe_actions([("t", "completed", 0.1), ("t", "completed", 0.2), ("t", "skipped", None)])
+    assert (value(done), value(skipped)) == (before[0] + 2, before[1] + 1)
+    assert value('signalbox_action_seconds_count{type="t"}') == before[2] + 2
+
+
+def test_batches_of_statuses_and_claims() -> None:
+    completed, taken = 'signalbox_executions_total{status="completed"}', 'signalbox_claims_total{outcome="taken"}'
+    before = value(completed), value(taken)
+    metrics.count_executions(["completed", "failed", "completed"])
+    metrics.count_claims(5, 1)
+    assert (value(completed), value(taken)) == (before[0] + 2, before[1] + 5)
+
+
+def test_an_unknown_number_leaves_the_bus_gauge_alone() -> None:
+    metrics.set_bus_state(connected=True, ready=4, dead=1)
+    metrics.set_bus_state(connected=False)
+    assert value("signalbox_bus_connected") == 0
+    assert value("signalbox_bus_ready_messages") == 4
+    assert value("signalbox_bus_dead_letters") == 1
+
+
+async def test_a_blocked_loop_shows_as_lag() -> None:
+    watching = asyncio.create_task(metrics.watch_loop_lag(interval_seconds=0.01))
+    await asyncio.sleep(0)
+    blocked = asyncio.get_running_loop().time() + 0.1
+    while asyncio.get_running_loop().time() < blocked:
+        pass
+    async with asyncio.timeout(5):
+        while value("signalbox_event_loop_lag_seconds") < 0.05:  # noqa: ASYNC110 - a gauge announces nothing
+            await asyncio.sleep(0.01)
+    watching.cancel()
