@@ -10,7 +10,9 @@ answers "not yours" ends the run here at once; whoever has it continues from the
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -18,7 +20,7 @@ import structlog
 from libs.common.clock import Clock
 from libs.common.domain.execution import ExecutionStatus, Failure
 from libs.common.domain.pure_actions import ActionFailed
-from libs.common.domain.run import Effect, End, Wait
+from libs.common.domain.run import Effect, End, Run, Wait
 from libs.common.telemetry import metrics
 from services.executor.actions.base import Attempt, Effects
 from services.executor.journal import Held, Journal, is_short
@@ -49,12 +51,12 @@ class Engine:
     async def start(self, batch: Sequence[Held]) -> None:
         """Take the executions and run them; returns when each is durably taken, ended or known to be another's."""
         now = self._clock.now()
-        items = [(held, self._advance(held)) for held in batch]
+        items = [(held, self._move(held, held.run.advance)) for held in batch]
         written = await self._journal.record_all(items, now)
         mine = [item for item, was_written in zip(items, written, strict=True) if was_written]
         metrics.count_claims(len(mine), len(items) - len(mine))
         for held, outcome in mine:
-            if self._goes_on(outcome):
+            if _goes_on(outcome, now):
                 self._spawn(held, outcome)
             else:
                 _log_end(held, outcome)
@@ -89,9 +91,12 @@ class Engine:
             self._room.clear()
 
     async def _drive(self, held: Held, outcome: Outcome) -> None:
-        while self._goes_on(outcome):
+        goes_on = True
+        while goes_on:
             outcome = await self._next(held, outcome)
-            if not await self._journal.record(held, outcome, self._clock.now()):
+            now = self._clock.now()
+            goes_on = _goes_on(outcome, now)
+            if not await self._journal.record(held, outcome, now):
                 metrics.count_claims(0, 1)
                 return
         _log_end(held, outcome)
@@ -99,40 +104,47 @@ class Engine:
     async def _next(self, held: Held, outcome: Outcome) -> Outcome:
         """Do what the outcome asks for and return the next one."""
         if isinstance(outcome, Effect):
-            return await self._do(held, outcome) or self._advance(held)
+            output, failure = await self._perform(held, outcome)
+            return self._move(held, lambda now: _settle(held.run, outcome, output, failure, now))
         if isinstance(outcome, Wait):
             await asyncio.sleep(max(0.0, (outcome.until - self._clock.now()).total_seconds()))
-        return self._advance(held)
+        return self._move(held, held.run.advance)
 
-    async def _do(self, held: Held, effect: Effect) -> Wait | End | None:
-        """Perform the effect and tell the run how it went."""
+    async def _perform(self, held: Held, effect: Effect) -> tuple[Any, Failure | None]:
         action = effect.step.action
         attempt = Attempt(effect.key, action.timeout_seconds, held.run.traceparent)
         try:
             async with asyncio.timeout(action.timeout_seconds):
-                output = await self._effects[action.type](effect.config, attempt)
+                return await self._effects[action.type](effect.config, attempt), None
         except TimeoutError:
-            failure = Failure("timeout", f"no end within {action.timeout_seconds:g} seconds")
+            return None, Failure("timeout", f"no end within {action.timeout_seconds:g} seconds")
         except ActionFailed as error:
-            failure = error.failure
+            return None, error.failure
         except Exception as error:  # noqa: BLE001 - an action's own bug must not take the run down with it
-            _log.exception("action broke", action_type=action.type, execution_id=str(held.execution_id))
-            failure = Failure("internal", f"the action broke: {type(error).__name__}")
-        else:
-            held.run.succeed(effect, output, self._clock.now())
-            return None
-        return held.run.fail(effect, failure, self._clock.now(), random.random())  # noqa: S311 - spreads retries, guards nothing
+            _log.exception("action broke", action_type=action.type, execution_id=held.execution_id)
+            return None, Failure("internal", f"the action broke: {type(error).__name__}")
 
-    def _advance(self, held: Held) -> Outcome:
+    def _move(self, held: Held, step: Callable[[datetime], Outcome]) -> Outcome:
+        """Let the machine make a step; one that breaks it ends the run, which must not stay running for ever."""
         try:
-            return held.run.advance(self._clock.now())
-        except Exception as error:  # noqa: BLE001 - a run that breaks the machine must end, not stay for ever
-            _log.exception("run broke", execution_id=str(held.execution_id), workflow_id=str(held.workflow_id))
+            return step(self._clock.now())
+        except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end
+            _log.exception("run broke", execution_id=held.execution_id, workflow_id=held.workflow_id)
             return End(ExecutionStatus.FAILED, failure=Failure("internal", f"the run broke: {type(error).__name__}"))
 
-    def _goes_on(self, outcome: Outcome) -> bool:
-        """Whether this engine goes on with the run by itself."""
-        return isinstance(outcome, Effect) or (isinstance(outcome, Wait) and is_short(outcome, self._clock.now()))
+
+def _settle(run: Run, effect: Effect, output: Any, failure: Failure | None, now: datetime) -> Outcome:
+    """Tell the run how its effect went and hear what comes next."""
+    if failure is None:
+        run.succeed(effect, output, now)
+    elif (following := run.fail(effect, failure, now, random.random())) is not None:  # noqa: S311 - spreads retries, guards nothing
+        return following
+    return run.advance(now)
+
+
+def _goes_on(outcome: Outcome, now: datetime) -> bool:
+    """Whether the engine goes on with the run by itself; asked with the `now` that the journal gets, so both agree."""
+    return isinstance(outcome, Effect) or (isinstance(outcome, Wait) and is_short(outcome, now))
 
 
 def _log_end(held: Held, outcome: Outcome) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from libs.common.cache.protocol import LiveEvent
 from libs.common.db.executions import ActionRow, ExecutionChange, change_executions
-from libs.common.db.group_commit import GroupCommit
+from libs.common.db.group_commit import GroupCommit, RefusedWrite
 from libs.common.db.pool import Database
-from libs.common.domain.execution import AttemptRecord, ExecutionStatus
+from libs.common.domain.execution import AttemptRecord, ExecutionStatus, Failure
 from libs.common.domain.run import Effect, End, Run, Wait
 from libs.common.errors import Unavailable
 from libs.common.telemetry import metrics
@@ -30,6 +31,7 @@ SHORT_WAIT_SECONDS = 2.0
 
 _RETRY_SECONDS = 0.5
 
+_log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -58,9 +60,10 @@ class Journal:
         return (await self.record_all([(held, outcome)], now))[0]
 
     async def record_all(self, items: Sequence[tuple[Held, Effect | Wait | End]], now: datetime) -> list[bool]:
-        """As `record`, for several executions at once."""
+        """As `record`, for several executions at once, in their order."""
         changes = [_change(held, outcome, now) for held, outcome in items]
-        written = await self._commits.submit_all(changes)
+        answers = await self._commits.submit_all(changes)
+        written = [await self._settle(change, answer, now) for change, answer in zip(changes, answers, strict=True)]
         for (held, _), mine in zip(items, written, strict=True):
             held.claimed = held.claimed or mine
         made = [(held, change) for (held, _), change, mine in zip(items, changes, written, strict=True) if mine]
@@ -68,6 +71,16 @@ class Journal:
         if self._live is not None:
             self._live.report(_event(held, change, now) for held, change in made)
         return written
+
+    async def _settle(self, change: ExecutionChange, answer: bool | BaseException, now: datetime) -> bool:
+        """The answer of a write; an execution whose records the database refuses for what they hold ends instead."""
+        if isinstance(answer, RefusedWrite):
+            _log.error("records refused", execution_id=change.id, tenant_id=change.tenant_id, reason=answer.detail)
+            await self._commits.submit(_unstorable(change, now))
+            return False
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     async def close(self) -> None:
         """Everything recorded is durable."""
@@ -104,6 +117,15 @@ def _change(held: Held, outcome: Effect | Wait | End, now: datetime) -> Executio
         finished_at=now if isinstance(outcome, End) else None,
         records=_latest_rows(held.run.take_records()),
     )
+
+
+def _unstorable(change: ExecutionChange, now: datetime) -> ExecutionChange:
+    """The end of an execution whose records cannot be stored."""
+    failure = Failure("unstorable", "the database does not take a value of this run")
+    return msgspec.structs.replace(
+        change, status=ExecutionStatus.FAILED.value, wake_at=None, output=None, error=_json(failure), finished_at=now,
+        records=(),
+    )  # fmt: skip
 
 
 def _situation(

@@ -130,7 +130,7 @@ class AmqpBus:
             session.lose(f"publishing failed, {reason_of(error)}")
             raise Unavailable("The message broker does not confirm.") from error
         except Exception as error:
-            raise Unavailable(f"The message broker refused: {reason_of(error)}.") from error
+            raise Unavailable("The message broker refused, or went away meanwhile.") from error
 
     async def _messages_in(self, queue: str) -> int:
         session = self._usable_session()
@@ -148,7 +148,7 @@ class AmqpBus:
     def _usable_session(self) -> "_PublisherSession":
         session = self._link.session
         if session is None:
-            raise Unavailable(f"The message broker is away: {self._link.trouble or 'reconnecting'}.")
+            raise Unavailable("The message broker is away.")
         return session
 
     async def _open_publisher(self) -> "_PublisherSession":
@@ -292,11 +292,6 @@ class _ConsumerSession(_AmqpSession):
         tag, self._tag = self._tag, None
         if tag is not None:
             await _quietly(lambda: self._wire.basic_cancel(tag), seconds)
-
-    async def forget_consumer(self) -> None:
-        """The broker ends this consumer while everything here believes in it: how one dies without a word."""
-        if self._tag is not None:
-            await self._wire.basic_cancel(self._tag)
 
     async def close(self) -> None:
         self._stop_watching()

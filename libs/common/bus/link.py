@@ -53,11 +53,6 @@ class Link(Generic[S]):
         session = self._session
         return session if session is not None and not session.lost.done() else None
 
-    @property
-    def trouble(self) -> str:
-        """Why there was no session the last time there was none."""
-        return self._trouble
-
     def start(self) -> None:
         """Begin to keep a session. Starting twice is harmless; what was closed stays closed."""
         if self._keeper is None and not self._closing:

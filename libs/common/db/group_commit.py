@@ -18,12 +18,18 @@ from typing import Generic, TypeVar
 
 import asyncpg
 
-from libs.common.errors import Unavailable
+from libs.common.errors import SignalboxError, Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+
+
+class RefusedWrite(SignalboxError):
+    """The database does not take this item for what it holds; trying again will not mend it."""
+
+    slug = "refused-write"
 
 
 class GroupCommit(Generic[Item, Result]):
@@ -46,12 +52,15 @@ class GroupCommit(Generic[Item, Result]):
         self._closed = False
 
     async def submit(self, item: Item) -> Result:
-        """Returns when the item's transaction is committed. Raises what the write raised for this item."""
+        """Returns when the item's transaction is committed.
+
+        Raises `RefusedWrite` when the database refuses this item, else what the write raised.
+        """
         return await self.enqueue(item)
 
-    async def submit_all(self, items: Sequence[Item]) -> list[Result]:
-        """As `submit` for several items, which may be committed in several transactions."""
-        return list(await asyncio.gather(*[self.enqueue(item) for item in items]))
+    async def submit_all(self, items: Sequence[Item]) -> list[Result | BaseException]:
+        """As `submit` for several items, which may be committed in several transactions: each one's result or error."""
+        return await asyncio.gather(*[self.enqueue(item) for item in items], return_exceptions=True)
 
     def enqueue(self, item: Item) -> asyncio.Future[Result]:
         """Put the item into the next flush; the future ends with its commit. Raises `Unavailable` once closed."""
@@ -94,7 +103,7 @@ class GroupCommit(Generic[Item, Result]):
 
     async def _flush_apart(self, batch: list[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
         if len(batch) == 1:
-            _fail(batch, error)
+            _fail(batch, RefusedWrite(f"The database refuses it: {type(error).__name__}."))
             return
         middle = len(batch) // 2
         await self._flush(batch[:middle])
