@@ -27,6 +27,8 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _SILENT = ("aiormq", "aio_pika")
 """They report every lost connection several times, with traces; the bus says it once and in words."""
+_TERSE = ("uvicorn",)
+"""Of its starts and stops our own lines tell."""
 _RESERVED = ("ts", "level", "service", "logger", "event")
 _MAX_DEPTH = 6
 
@@ -48,6 +50,8 @@ def configure_logging(level: str, fmt: Literal["json", "console"], service: str)
     root.setLevel(threshold)
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in _TERSE:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
     logging.captureWarnings(True)
 
 
