@@ -46,6 +46,7 @@ class Waking:
         try:
             ready = await self._bus.depth()
         except Unavailable:
+            metrics.set_bus_state(connected=False)
             return None
         metrics.set_bus_state(connected=self._bus.connected, ready=ready)
         return _PATIENCE_SECONDS if ready > _BACKLOG_MESSAGES else 0.0

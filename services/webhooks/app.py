@@ -8,7 +8,8 @@ from time import perf_counter
 from typing import Any
 
 import msgspec
-from litestar import Litestar, asgi
+from litestar import Litestar, Request, Response, asgi
+from litestar.exceptions import NotFoundException
 from structlog.contextvars import bind_contextvars
 
 from libs.common.clock import new_id
@@ -65,7 +66,14 @@ def create_app(ingress: Ingress, max_header_bytes: int) -> Litestar:
         await _send(send, status, headers, body)
         metrics.observe_http("webhooks", method, _ROUTE, status, perf_counter() - started)
 
-    return Litestar([webhooks], openapi_config=None, logging_config=None)
+    return Litestar(
+        [webhooks], openapi_config=None, logging_config=None, exception_handlers={NotFoundException: _no_such_address}
+    )
+
+
+def _no_such_address(_: Request[Any, Any, Any], __: NotFoundException) -> Response[bytes]:
+    status, headers, body = problem_for(NotFound("There is nothing at this address."), str(new_id()))
+    return Response(body, status_code=status, media_type=headers.pop("content-type"), headers=headers)
 
 
 def _request_id(call: Call, fresh: str) -> str:

@@ -20,6 +20,8 @@ from libs.common.accept import Acceptor, NewExecution
 from libs.common.clock import Clock, new_id, random_token
 from libs.common.db.accepting import CallRow
 from libs.common.domain.scope import build_scope
+from libs.common.domain.template_error import TemplateError
+from libs.common.domain.trigger import ApiKeyAuth
 from libs.common.errors import (
     MalformedInput,
     MethodNotAllowed,
@@ -29,7 +31,7 @@ from libs.common.errors import (
 )
 from libs.common.json_input import decode_json
 from libs.common.problems import STATUSES
-from libs.common.security.redaction import redact_headers
+from libs.common.security.redaction import redact_headers, redact_query
 from libs.common.telemetry import metrics
 from libs.common.telemetry.tracing import format_traceparent, new_trace, parse_traceparent
 from services.webhooks.call import Call, Receive, read_body
@@ -73,10 +75,11 @@ class Ingress:
         started = perf_counter()
         trigger = await self._find(trigger_id)
         judged = await self._judge(trigger, call, path_token, receive)
+        kept = _without_credentials(trigger, call)
         if isinstance(judged, Refused):
-            await self._refuse(trigger, call, judged, started)
+            await self._refuse(trigger, kept, judged, started)
         body, payload = judged
-        return await self._commit(trigger, call, body, payload, started)
+        return await self._commit(trigger, kept, body, payload, started)
 
     async def _find(self, trigger_id: str) -> WebhookTrigger:
         try:
@@ -112,22 +115,22 @@ class Ingress:
         metrics.count_webhook_call(refused.check)
         _log.info("call refused", check=refused.check, tenant_id=trigger.row.tenant_id, trigger_id=trigger.row.id)
         status, _ = STATUSES[refused.error.slug]
-        headers = _encode(redact_headers(call.headers))
+        headers = _encode(call.headers)
         await self._acceptor.log_call(_call_row(trigger, call, refused.check, status, headers, None, started))
         raise refused.error
 
     async def _commit(
         self, trigger: WebhookTrigger, call: Call, body: bytes, payload: Payload, started: float
     ) -> Answer:
-        headers = redact_headers(call.headers)
         query = dict(parse_qsl(call.query, keep_blank_values=True))
         # The address as it is without a token: what templates see is stored, shown and sent on.
         url = f"/webhooks/{trigger.row.id}"
-        webhook = {"method": call.method, "url": url, "query": query, "headers": headers, "body": payload.value}
-        headers_json = _encode(headers)
-        if trigger.conditions is not None and not trigger.conditions.matches(_scope(trigger, webhook)):
-            metrics.count_webhook_call("no_match")
-            await self._acceptor.log_call(_call_row(trigger, call, "no_match", 202, headers_json, body, started))
+        webhook = {"method": call.method, "url": url, "query": query, "headers": call.headers, "body": payload.value}
+        headers_json = _encode(call.headers)
+        failed = _failed_condition(trigger, webhook)
+        if failed is not None:
+            metrics.count_webhook_call(failed)
+            await self._acceptor.log_call(_call_row(trigger, call, failed, 202, headers_json, body, started))
             return Answer(True, None, "The conditions of the trigger do not hold; nothing was started.")
         webhook |= {"headers": msgspec.Raw(headers_json), "body": msgspec.Raw(payload.json)}
         row = trigger.row
@@ -139,6 +142,29 @@ class Ingress:
         metrics.count_webhook_call("accepted")
         _log.debug("call accepted", tenant_id=row.tenant_id, trigger_id=row.id, execution_id=new.id)
         return Answer(True, new.id, "The workflow has been started.")
+
+
+def _without_credentials(trigger: WebhookTrigger, call: Call) -> Call:
+    """The call as it may be kept, shown and given to the workflow."""
+    auth = trigger.config.auth
+    credential = auth.header.lower() if isinstance(auth, ApiKeyAuth) else ""
+    return msgspec.structs.replace(
+        call, query=redact_query(call.query), headers=redact_headers(call.headers, credential)
+    )
+
+
+def _failed_condition(trigger: WebhookTrigger, webhook: dict[str, Any]) -> str | None:
+    """The outcome of a call that starts nothing, or None. A condition that this call lets nobody evaluate (a template
+    names what it does not bring) does not hold, and is told apart in the log.
+    """
+    if trigger.conditions is None:
+        return None
+    try:
+        return None if trigger.conditions.matches(_scope(trigger, webhook)) else "no_match"
+    except TemplateError as error:
+        row = trigger.row
+        _log.info("condition failed", tenant_id=row.tenant_id, trigger_id=row.id, expression=error.expression[:200])
+        return "condition_error"
 
 
 def _unknown() -> NoReturn:

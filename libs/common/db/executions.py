@@ -56,14 +56,16 @@ async def wake_due_executions(connection: Connection, limit: int, patience_secon
 
 
 _RELEASE_OF_DEAD = """
-UPDATE executions SET status = 'pending', epoch = epoch + 1, worker = NULL, wake_at = now()
+UPDATE executions SET status = 'pending', epoch = epoch + 1, worker = NULL, wake_at = now() - interval '1 hour'
  WHERE worker = ANY($1::uuid[])
 RETURNING id
 """
 
 
 async def release_executions_of(connection: Connection, workers: Sequence[UUID]) -> int:
-    """What these (dead) workers held is pending and due at once; their late writes count no more. Returns how many."""
+    """What these (dead) workers held is pending and long overdue, so that the sweep is not patient with it: no message
+    on the bus stands for it. Their late writes count no more. Returns how many.
+    """
     return len(await connection.fetch(_RELEASE_OF_DEAD, list(workers)))
 
 

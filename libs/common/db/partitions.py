@@ -2,8 +2,12 @@
 
 Executions, their actions and webhook calls are cut by the time inside their UUIDv7, firings by slot. Old partitions are
 dropped whole by retention; a row whose day has no partition could not be stored, so they are made days ahead.
+
+A partition is made beside its table and then attached: `CREATE TABLE … PARTITION OF` would wait for every reader of
+the table (a dump takes hours) and hold up everybody behind it.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from libs.common.clock import first_id_at
@@ -20,21 +24,32 @@ SELECT child.relname AS name FROM pg_inherits JOIN pg_class child ON child.oid =
 """
 
 
+_ONE_AT_A_TIME = "LOCK TABLE ONLY executions IN SHARE UPDATE EXCLUSIVE MODE"
+"""What attaching takes anyway: in nobody's way but that of another who makes partitions."""
+
+
 async def make_partitions(connection: Connection, now: datetime) -> list[str]:
     """Make what is missing from yesterday to three days ahead of `now`; returns the names made. Safe to call at any
-    time.
+    time, by many at once.
     """
-    rows = await connection.fetch(_EXISTING, [*_BY_ID, *_BY_TIME])
-    existing: set[str] = {row["name"] for row in rows}
-    statements = wanted_partitions(now)
-    missing = [name for name in statements if name not in existing]
-    for name in missing:
-        await connection.execute(statements[name])
+    wanted = wanted_partitions(now)
+    if not await _missing(connection, wanted):
+        return []
+    async with connection.transaction():
+        await connection.execute(_ONE_AT_A_TIME)
+        missing = await _missing(connection, wanted)
+        for name in missing:
+            await connection.execute(wanted[name])
     return missing
 
 
+async def _missing(connection: Connection, wanted: Mapping[str, str]) -> list[str]:
+    existing = {row["name"] for row in await connection.fetch(_EXISTING, [*_BY_ID, *_BY_TIME])}
+    return [name for name in wanted if name not in existing]
+
+
 def wanted_partitions(now: datetime) -> dict[str, str]:
-    """Partition name → statement that makes it, for every day that must exist at `now`."""
+    """Partition name → statements that make it, for every day that must exist at `now`."""
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     days = [midnight + timedelta(days=offset) for offset in range(-DAYS_BACK, DAYS_AHEAD + 1)]
     wanted: dict[str, str] = {}
@@ -52,6 +67,8 @@ def _name(table: str, day: datetime) -> str:
 
 
 def _create(table: str, day: datetime, low: str, high: str) -> str:
+    name = _name(table, day)
     return (
-        f"CREATE TABLE IF NOT EXISTS {_name(table, day)} PARTITION OF {table} FOR VALUES FROM ('{low}') TO ('{high}')"
+        f"CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);"
+        f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ('{low}') TO ('{high}')"
     )

@@ -1,140 +1,107 @@
-"""The sweep: what is due, lost or held by the dead comes back on the bus; nothing else does."""
+"""Waking: what is due or was lost comes on the bus, each once, and nothing else does."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from uuid import UUID
+from datetime import timedelta
+from uuid import UUID, uuid4
 
-import pytest
-
-from libs.common.accept import Announcer
 from libs.common.bus.amqp import AmqpBus
 from libs.common.bus.memory import MemoryBus
-from libs.common.bus.messages import decode
-from libs.common.bus.protocol import Bus, Delivery
-from libs.common.clock import new_id
-from libs.common.db.workers import beat, retire
-from libs.common.errors import Unavailable
-from services.scheduler.housekeeping import Housekeeping
-from services.scheduler.loop import Loop
-from services.scheduler.rescue import Rescue
-from services.scheduler.waking import Waking
 from tests.integration.conftest import World
-from tests.integration.gateway.definitions import workflow
+from tests.integration.scheduler.conftest import drained, metric, parked, sweep, woken
+
+SECOND = timedelta(seconds=1)
 
 
-class Taken:
-    """What came over the bus."""
-
-    def __init__(self) -> None:
-        self.items: asyncio.Queue[tuple[UUID, int]] = asyncio.Queue()
-
-    async def __call__(self, delivery: Delivery) -> None:
-        for ready in decode(delivery.body).items:
-            self.items.put_nowait((ready.execution_id, ready.epoch))
-        await delivery.ack()
-
-    async def next(self, count: int) -> set[tuple[UUID, int]]:
-        async with asyncio.timeout(5):
-            return {await self.items.get() for _ in range(count)}
-
-
-@pytest.fixture
-async def bus() -> AsyncIterator[MemoryBus]:
-    made = MemoryBus()
-    await made.connect()
-    yield made
-    await made.close()
-
-
-async def started(world: World, count: int) -> list[UUID]:
-    """Executions that are accepted; their first message is not what these tests look at."""
-    made = await world.made(workflow())
-    answers = [await world.call("POST", f"/workflows/{made['id']}/execute", {"input": {}}) for _ in range(count)]
-    return [UUID(answer.json()["execution_id"]) for answer in answers]
-
-
-async def sweep(world: World, bus: Bus) -> None:
-    announcer = Announcer(bus)
-    await Waking(world.parts.database, bus, announcer).work()
-    await announcer.close()
+async def statuses(world: World, ids: list[UUID]) -> set[str]:
+    return {row["status"] for row in await world.fetch("SELECT status FROM executions WHERE id = ANY($1)", ids)}
 
 
 async def test_exactly_what_is_due_is_published(acme: World, bus: MemoryBus) -> None:
-    lost, waiting, later, fresh = await started(acme, 4)
-    await acme.fetch("UPDATE executions SET wake_at = now() - interval '1 second' WHERE id = $1", lost)
-    await acme.fetch("UPDATE executions SET status = 'waiting', wake_at = now(), epoch = 3 WHERE id = $1", waiting)
-    await acme.fetch("UPDATE executions SET status = 'waiting', wake_at = now() + interval '1 h' WHERE id = $1", later)
-    taken = Taken()
-    await bus.consume(taken, prefetch=4)
-    await sweep(acme, bus)
-    assert await taken.next(2) == {(lost, 0), (waiting, 3)}
-    await sweep(acme, bus)
-    assert taken.items.empty()
-    rows = {row["id"]: row["status"] for row in await acme.fetch("SELECT id, status FROM executions")}
-    assert rows == {lost: "pending", waiting: "pending", later: "waiting", fresh: "pending"}
+    (lost,) = await parked(acme, 1, "pending")
+    (waiting,) = await parked(acme, 1, "waiting", epoch=3)
+    fresh = await parked(acme, 1, "pending", due_in=2 * SECOND)
+    later = await parked(acme, 1, "waiting", due_in=30 * SECOND)
+    await sweep(acme.parts.database, bus)
+    assert await woken(bus) == [(lost, 0), (waiting, 3)]
+    await sweep(acme.parts.database, bus)
+    assert await woken(bus) == []
+    assert await statuses(acme, [lost, waiting, *fresh]) == {"pending"}
+    assert await statuses(acme, later) == {"waiting"}
 
 
-async def test_while_the_bus_is_away_nothing_is_woken(acme: World) -> None:
-    (lost,) = await started(acme, 1)
+async def test_the_message_names_everything_that_the_taker_must_know(acme: World, bus: MemoryBus) -> None:
+    (waiting,) = await parked(acme, 1, "waiting", epoch=7)
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    (row,) = await acme.fetch("UPDATE executions SET traceparent = $1 RETURNING tenant_id, workflow_id, version", trace)
+    await sweep(acme.parts.database, bus)
+    (ready,) = await drained(bus)
+    assert (ready.tenant_id, ready.execution_id, ready.epoch) == (row["tenant_id"], waiting, 7)
+    assert (ready.workflow_id, ready.version, ready.traceparent) == (row["workflow_id"], row["version"], trace)
+
+
+async def test_a_flood_is_woken_in_batches_the_longest_overdue_first(acme: World, bus: MemoryBus) -> None:
+    recent = await parked(acme, 600, "waiting", due_in=-SECOND)
+    overdue = await parked(acme, 500, "waiting", due_in=-60 * SECOND)
+    before = metric("sweep_republished_total")
+    assert await sweep(acme.parts.database, bus) is True, "a full batch: there may be more"
+    assert await woken(bus) == [(one, 0) for one in overdue]
+    assert [await sweep(acme.parts.database, bus) for _ in range(3)] == [True, False, False]
+    assert await woken(bus) == [(one, 0) for one in recent]
+    assert metric("sweep_republished_total") - before == 1100
+
+
+async def test_schedulers_that_wake_at_the_same_time_publish_each_once(acme: World, bus: MemoryBus) -> None:
+    waiting = await parked(acme, 1500, "waiting")
+    published: list[tuple[UUID, int]] = []
+    for _ in range(4):  # one that finds only what others hold is done for this turn
+        await asyncio.gather(*[sweep(acme.parts.database, bus) for _ in range(3)])
+        published += await woken(bus)
+    assert sorted(published) == [(one, 0) for one in waiting]
+
+
+async def test_while_the_bus_holds_a_backlog_only_what_waited_is_published(acme: World, bus: MemoryBus) -> None:
+    """What nobody took for a few seconds is most likely among the backlog; after a minute that is no excuse."""
+    await bus.publish([b"backlog"] * 21)
+    queued = await parked(acme, 1, "pending", due_in=-50 * SECOND)
+    lost = await parked(acme, 1, "pending", due_in=-70 * SECOND)
+    waiting = await parked(acme, 1, "waiting")
+    await sweep(acme.parts.database, bus)
+    rows = await acme.fetch("SELECT id FROM executions WHERE wake_at > now()")
+    assert {row["id"] for row in rows} == {*lost, *waiting}
+    assert await bus.depth() == 22
+    (row,) = await acme.fetch("SELECT id FROM executions WHERE wake_at < now()")
+    assert [row["id"]] == queued
+
+
+async def test_while_the_bus_is_away_nothing_is_woken_and_the_gauge_says_so(acme: World, bus: MemoryBus) -> None:
+    (lost,) = await parked(acme, 1, "pending")
+    await bus.publish([b"backlog"] * 3)
+    await sweep(acme.parts.database, bus)
+    assert (metric("bus_connected"), metric("bus_ready_messages")) == (1, 3)
     await acme.fetch("UPDATE executions SET wake_at = now() - interval '1 second'")
-    await sweep(acme, AmqpBus("amqp://127.0.0.1:9/", "nobody-listens"))
-    (row,) = await acme.fetch("SELECT wake_at < now() AS due FROM executions WHERE id = $1", lost)
-    assert row["due"]
+    await sweep(acme.parts.database, AmqpBus("amqp://127.0.0.1:9/", f"nobody-listens-{uuid4().hex}"))
+    assert metric("bus_connected") == 0
+    (row,) = await acme.fetch("SELECT wake_at < now() AS is_due FROM executions WHERE id = $1", lost)
+    assert row["is_due"]
 
 
-async def test_only_what_the_dead_hold_is_freed(acme: World) -> None:
-    of_dead, of_retired, of_living = await started(acme, 3)
-    dead, retired, living = new_id(), new_id(), new_id()
-    async with acme.parts.database.connection() as connection:
-        for worker in (dead, retired, living):
-            await beat(connection, worker, "executor")
-        await retire(connection, retired)
-    await acme.fetch("UPDATE workers SET beat_at = now() - interval '11 seconds' WHERE id = $1", dead)
-    for execution, worker in ((of_dead, dead), (of_retired, retired), (of_living, living)):
-        await acme.fetch(
-            "UPDATE executions SET status = 'running', wake_at = NULL, epoch = 1, worker = $2 WHERE id = $1",
-            execution, worker,
-        )  # fmt: skip
-    await Rescue(acme.parts.database).work()
-    rows = await acme.fetch("SELECT id, status, epoch, worker FROM executions")
-    assert {row["id"]: (row["status"], row["epoch"], row["worker"]) for row in rows} == {
-        of_dead: ("pending", 2, None), of_retired: ("pending", 2, None), of_living: ("running", 1, living),
-    }  # fmt: skip
+async def test_what_is_published_and_not_taken_is_published_again_later(acme: World, bus: MemoryBus) -> None:
+    (waiting,) = await parked(acme, 1, "waiting")
+    await sweep(acme.parts.database, bus)
+    (row,) = await acme.fetch("SELECT wake_at - now() AS pause FROM executions")
+    assert timedelta(seconds=5) < row["pause"] <= timedelta(seconds=10)
+    await acme.fetch("UPDATE executions SET wake_at = wake_at - interval '10 seconds'")
+    await sweep(acme.parts.database, bus)
+    assert await woken(bus) == [(waiting, 0)] * 2
 
 
-async def test_housekeeping_makes_the_partitions_of_the_days_to_come(acme: World) -> None:
-    acme.clock.move(30 * 86_400)
-    await Housekeeping(acme.parts.database, acme.clock).work()
-    day = f"{acme.clock.now():%Y%m%d}"
-    rows = await acme.fetch("SELECT relname FROM pg_class WHERE relname LIKE '%\\_' || $1", day)
-    assert {row["relname"] for row in rows} >= {
-        f"{table}_{day}" for table in ("executions", "action_executions", "webhook_logs", "firings")
-    }
-
-
-class Sick:
-    """A duty that fails once, and a bell for its next turn."""
-
-    name, least, most = "sick", 0.01, 0.01
-
-    def __init__(self) -> None:
-        self.turns = 0
-        self.again = asyncio.Event()
-
-    async def work(self) -> bool:
-        self.turns += 1
-        if self.turns == 1:
-            raise Unavailable("The database is away.")
-        self.again.set()
-        return False
-
-
-async def test_a_duty_that_fails_is_tried_again_and_stops_no_other() -> None:
-    sick, well = Sick(), Sick()
-    well.turns = 1
-    loop = Loop([sick, well])
-    loop.start()
-    async with asyncio.timeout(5):
-        await well.again.wait()
-        await sick.again.wait()
-    await loop.stop()
+async def test_what_was_accepted_while_the_bus_was_away_runs_when_it_is_back(acme: World, bus: MemoryBus) -> None:
+    await acme.bus.close()
+    made = await acme.made(
+        {"name": "Unannounced", "actions": [{"key": "a", "type": "log", "config": {"message": "x"}}]}
+    )
+    answer = await acme.call("POST", f"/workflows/{made['id']}/execute", {"input": {}})
+    assert answer.status_code == 202
+    await acme.fetch("UPDATE executions SET wake_at = wake_at - interval '2 seconds'")
+    await sweep(acme.parts.database, bus)
+    assert await woken(bus) == [(UUID(answer.json()["execution_id"]), 0)]
