@@ -23,11 +23,12 @@ from libs.common.db.executions import load_pending, load_records
 from libs.common.db.pool import Database, Record
 from libs.common.db.versions import VersionKey
 from libs.common.domain.execution import ActionStatus, Failure
-from libs.common.domain.run import PastAttempt, Run
+from libs.common.domain.run import Run
 from libs.common.domain.scope import build_scope
+from libs.common.domain.turns import PastAttempt
 from libs.common.errors import Unavailable
 from services.executor.engine import Engine
-from services.executor.journal import Held
+from services.executor.held import Control, Held
 from services.executor.programs import LoadedVersion, Programs
 
 _PREFETCH = 8
@@ -99,14 +100,14 @@ class ReadyConsumer:
         return [
             self._held(
                 items[row["id"]], row["epoch"] + 1, row["trigger_type"], row["trigger_id"], row["trigger_key"] or "",
-                _decode_json(row["input"]), past.get(row["id"], []),
+                _decode_json(row["input"]), past.get(row["id"], []), row["control"] and Control(row["control"]),
             )
             for row in rows
         ]  # fmt: skip
 
     def _held(
         self, item: Ready, epoch: int, trigger_type: str, trigger_id: UUID | None, trigger_key: str, data: Any,
-        past: Sequence[PastAttempt],
+        past: Sequence[PastAttempt], wish: Control | None = None,
     ) -> Held:  # fmt: skip
         loaded = self._programs.find(_version_of(item))
         trigger = {"id": str(trigger_id) if trigger_id else None, "type": trigger_type, "key": trigger_key}
@@ -117,7 +118,7 @@ class ReadyConsumer:
             loaded.broken,
         )  # fmt: skip
         run.remember(past)
-        return Held(item.tenant_id, item.execution_id, item.workflow_id, epoch, run)
+        return Held(item.tenant_id, item.execution_id, item.workflow_id, epoch, run, wish=wish)
 
 
 def _version_of(item: Ready) -> VersionKey:
@@ -138,4 +139,6 @@ def _past_attempt(row: Record) -> PastAttempt:
         None if row["output"] is None else _decode_json(row["output"]),
         None if row["error"] is None else _decode_failure(row["error"]),
         row["wake_at"],
+        row["iteration"],
+        None if row["state"] is None else _decode_json(row["state"]),
     )

@@ -10,7 +10,7 @@ from libs.common.db.pool import Database
 from libs.common.db.versions import VersionKey, VersionRow, load_versions
 from libs.common.domain.catalogue import CATALOGUE, ActionKind
 from libs.common.domain.execution import Failure
-from libs.common.domain.planner import Program, compile_program
+from libs.common.domain.planner import Block, Program, compile_program
 from libs.common.domain.workflow import Definition
 
 _KEEP = 2_000
@@ -29,7 +29,7 @@ class LoadedVersion(msgspec.Struct, frozen=True):
     broken: Failure | None = None
 
 
-_NOTHING = Program(Definition(name=""), (), {}, None)
+_NOTHING = Program(Definition(name=""), Block((), {}), (), {}, None)
 _MISSING = LoadedVersion(_NOTHING, {}, {}, Failure("internal", "this version of the workflow is gone"))
 
 

@@ -6,7 +6,7 @@ table and shows it to users.
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -56,6 +56,22 @@ class BranchShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     cases: list[BranchCaseShape]
     default: list[Any] = []
+
+
+class ForEachShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`actions` run once for each of `items`, with `item` and `index`; `concurrency` iterations at a time."""
+
+    items: Any
+    actions: list[Any]
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    on_error: Literal["stop", "continue"] = "stop"
+
+
+class WaitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of: `seconds` from now; `until` a time of RFC 3339 or a shift such as `+3 days`."""
+
+    seconds: Any = None
+    until: Any = None
 
 
 class HttpAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,6 +127,11 @@ class ActionType(msgspec.Struct, frozen=True):
 HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _TYPES = (
+    ActionType(
+        "for_each", ActionKind.PURE, "For each", "Runs actions once for every item of a list.",
+        ForEachShape, {"items": "{{ input.lines }}", "actions": [], "concurrency": 5},
+    ),
+    ActionType("wait", ActionKind.PURE, "Wait", "Goes on later.", WaitConfig, {"seconds": 3600}),
     ActionType(
         "set_variables", ActionKind.PURE, "Set variables", "Names values for later actions (`vars.<name>`).",
         SetVariablesConfig, {"values": {"amount": "{{ webhook.body.amount }}"}},
