@@ -5,7 +5,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup setup-dev demo run test check format bench lock clean
+.PHONY: help setup setup-dev demo run test chaos check format bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,12 @@ run: setup ## start Signalbox on this machine (PORT=8000 DATA=.signalbox)
 
 test: setup-dev ## every test, on private servers (ARGS="-k webhook" for some)
 	@scripts/debian-packages.sh rabbitmq-server
-	@$(PY) -m pytest -n 2 $(or $(ARGS),tests)
+	@$(PY) -m pytest -n 2 --dist loadgroup $(or $(ARGS),tests)
+
+chaos: setup-dev ## bad days at length: 10 000 calls while services are killed, the broker is wiped, the database restarts
+	@scripts/debian-packages.sh rabbitmq-server
+	@SIGNALBOX_CHAOS_CALLS=10000 SIGNALBOX_CHAOS_CALLS_PER_SECOND=400 SIGNALBOX_CHAOS_OUTAGE_SECONDS=20 \
+		$(PY) -m pytest -q -n 0 tests/e2e/chaos
 
 check: setup-dev ## style, types, import contracts, dependencies
 	@ruff check .

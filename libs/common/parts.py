@@ -12,7 +12,7 @@ from libs.common.bus.protocol import Bus
 from libs.common.clock import Clock, SystemClock
 from libs.common.db.migrate import migrate
 from libs.common.db.pool import Database
-from libs.common.errors import OperatorError, Unavailable
+from libs.common.errors import Unavailable
 from libs.common.security.encryption import Vault
 from libs.common.settings import Settings
 
@@ -51,8 +51,6 @@ async def open_parts(settings: Settings, name: str) -> Parts:
     Raises `OperatorError` for a bad setting or a database that can't be used.
     """
     dsn = settings.database_url.reveal()
-    if not dsn:
-        raise OperatorError("SIGNALBOX_DATABASE_URL is not set (signalbox up brings its own PostgreSQL).")
     vault = Vault(settings.master_keys.reveal())
     bus = make_bus(settings.bus_url.reveal(), settings.bus_prefix)
     await migrate(dsn)

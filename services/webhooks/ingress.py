@@ -121,7 +121,9 @@ class Ingress:
     ) -> Answer:
         headers = redact_headers(call.headers)
         query = dict(parse_qsl(call.query, keep_blank_values=True))
-        webhook = {"method": call.method, "url": call.path, "query": query, "headers": headers, "body": payload.value}
+        # The address as it is without a token: what templates see is stored, shown and sent on.
+        url = f"/webhooks/{trigger.row.id}"
+        webhook = {"method": call.method, "url": url, "query": query, "headers": headers, "body": payload.value}
         headers_json = _encode(headers)
         if trigger.conditions is not None and not trigger.conditions.matches(_scope(trigger, webhook)):
             metrics.count_webhook_call("no_match")

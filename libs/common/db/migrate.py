@@ -27,6 +27,8 @@ _RECORD = "INSERT INTO schema_migrations (name) VALUES ($1)"
 
 async def migrate(dsn: str, clock: Clock | None = None) -> list[str]:
     """Apply what is missing; returns the names applied. Raises `OperatorError` when the server can't be used."""
+    if not dsn:
+        raise OperatorError("SIGNALBOX_DATABASE_URL is not set (signalbox up brings its own PostgreSQL).")
     try:
         connection: asyncpg.Connection[Record] = await asyncpg.connect(dsn, timeout=5)
     except (*AWAY, asyncpg.PostgresError, ValueError) as error:

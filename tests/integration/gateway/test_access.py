@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.gateway.conftest import ADMIN, World
+from tests.integration.conftest import ADMIN, World
 from tests.integration.gateway.definitions import hourly, workflow
 
 WORKFLOWS = "/api/v1/workflows"

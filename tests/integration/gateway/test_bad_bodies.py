@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.gateway.conftest import World
+from tests.integration.conftest import World
 from tests.integration.gateway.definitions import workflow
 from tests.integration.gateway.test_access import slug_of
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from tests.integration.gateway.conftest import World
+from tests.integration.conftest import World
 
 _REFERENCE = re.compile(r'"\$ref":\s*"#/components/schemas/([^"]+)"')
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from libs.common.clock import id_time
-from tests.integration.gateway.conftest import World
+from tests.integration.conftest import World
 from tests.integration.gateway.definitions import workflow
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from libs.common.domain.workflow import Definition
-from tests.integration.gateway.conftest import World
+from tests.integration.conftest import World
 from tests.integration.gateway.definitions import hourly, webhook, workflow
 
 

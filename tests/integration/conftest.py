@@ -1,4 +1,6 @@
-"""A gateway over a real database and the in-memory bus, and clients with the credentials of two tenants."""
+"""One process' worth of Signalbox over a real database and the in-memory bus: a gateway with clients of two tenants,
+and the parts that the other services are made of.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -6,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from libs.common.accept import Acceptor
 from libs.common.bus.memory import MemoryBus
 from libs.common.db.pool import Database
+from libs.common.parts import Parts
 from libs.common.security.encryption import Vault, new_master_key
 from libs.common.settings import Secret, load_settings
 from services.gateway.app import GatewayParts, create_app
@@ -39,7 +43,18 @@ class World:
     parts: GatewayParts
     clock: MovableClock
     client: httpx.AsyncClient
+    bus: MemoryBus
     keys: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+
+    def service_parts(self, **settings: Any) -> Parts:
+        """What a service other than the gateway is made of; `settings` differ from the gateway's."""
+        own, given = self.parts, msgspec.structs.replace(self.parts.settings, **settings)
+        return Parts(given, self.clock, own.database, self.bus, own.vault, own.acceptor)
+
+    async def fetch(self, query: str, *arguments: object) -> list[Any]:
+        """Rows of the database."""
+        async with self.parts.database.connection() as connection:
+            return await connection.fetch(query, *arguments)
 
     async def tenant(self, slug: str) -> str:
         answer = await self.client.post("/api/v1/admin/tenants", json={"slug": slug, "name": slug}, headers=ADMIN)
@@ -89,7 +104,7 @@ async def world(database_dsn: str) -> AsyncIterator[World]:
     parts = GatewayParts(settings, database, acceptor, Vault(new_master_key()), clock)
     transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)  # pyright: ignore[reportArgumentType]
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
-        yield World(parts, clock, client)
+        yield World(parts, clock, client, bus)
     await acceptor.close()
     await bus.close()
     await database.close()
