@@ -32,17 +32,27 @@ from services.gateway.auth import Authenticator
 from services.gateway.input_schemas import InputSchemas
 from services.gateway.live import LiveStreams
 from services.gateway.parts import GatewayParts
-from services.gateway.routes import action_types, admin, api_keys, controlling, executions, running, triggers, workflows
+from services.gateway.routes import (
+    action_types,
+    admin,
+    api_keys,
+    controlling,
+    executions,
+    rerunning,
+    running,
+    triggers,
+    workflows,
+)
 
 __all__ = ["GatewayParts", "GatewayService", "create_app"]
 
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
-    controlling.ROUTER,
+    controlling.ROUTER, rerunning.ROUTER,
     action_types.ROUTER,
 )  # fmt: skip
-_BODIES = (*admin.BODIES, *api_keys.BODIES, *workflows.BODIES, *triggers.BODIES, *running.BODIES)
+_BODIES = (*admin.BODIES, *api_keys.BODIES, *workflows.BODIES, *triggers.BODIES, *running.BODIES, *rerunning.BODIES)
 
 
 def create_app(parts: GatewayParts, live_streams: LiveStreams | None = None) -> Litestar:

@@ -49,6 +49,7 @@ class StoredExecution(msgspec.Struct, frozen=True):
     started_at: datetime | None
     finished_at: datetime | None
     paused: bool
+    retry_of: UUID | None
 
 
 class StoredAttempt(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ class StoredAttempt(msgspec.Struct, frozen=True):
 _FIND = """
 SELECT id, workflow_id, version, trigger_id, trigger_type, status, input, output, error, total, executed, failed,
        skipped, actor, traceparent, parent_id, nullif(wake_at, 'infinity') AS wake_at, started_at, finished_at,
-       control IS NOT DISTINCT FROM 'pause' AS paused
+       control IS NOT DISTINCT FROM 'pause' AS paused, retry_of
   FROM executions WHERE tenant_id = $1 AND id = $2
 """
 
@@ -85,7 +86,7 @@ async def find_execution(connection: Connection, tenant_id: UUID, execution_id: 
 _LIST = """
 SELECT id, workflow_id, version, trigger_id, trigger_type, status, input, output, error, total, executed, failed,
        skipped, actor, traceparent, parent_id, nullif(wake_at, 'infinity') AS wake_at, started_at, finished_at,
-       control IS NOT DISTINCT FROM 'pause' AS paused
+       control IS NOT DISTINCT FROM 'pause' AS paused, retry_of
   FROM executions
  WHERE tenant_id = $1 AND id >= $2 AND id < $3
    AND ($4::text[] IS NULL OR status = ANY($4)) AND ($5::text IS NULL OR trigger_type = $5)
@@ -106,7 +107,7 @@ async def list_executions(
 _LIST_OF_WORKFLOW = """
 SELECT id, workflow_id, version, trigger_id, trigger_type, status, input, output, error, total, executed, failed,
        skipped, actor, traceparent, parent_id, nullif(wake_at, 'infinity') AS wake_at, started_at, finished_at,
-       control IS NOT DISTINCT FROM 'pause' AS paused
+       control IS NOT DISTINCT FROM 'pause' AS paused, retry_of
   FROM executions
  WHERE tenant_id = $1 AND workflow_id = $2 AND id >= $3 AND id < $4
    AND ($5::text[] IS NULL OR status = ANY($5)) AND ($6::text IS NULL OR trigger_type = $6)

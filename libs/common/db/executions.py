@@ -69,7 +69,7 @@ async def release_executions_of(connection: Connection, workers: Sequence[UUID])
 
 _LOAD = """
 SELECT e.tenant_id, e.id, e.epoch, e.trigger_id, e.trigger_type, e.input, e.actor, e.traceparent,
-       e.started_at, e.control, t.key AS trigger_key
+       e.started_at, e.control, e.original_id, t.key AS trigger_key
   FROM unnest($1::uuid[], $2::uuid[]) AS wanted (tenant_id, id)
   JOIN executions e ON e.tenant_id = wanted.tenant_id AND e.id = wanted.id
   LEFT JOIN triggers t ON t.tenant_id = e.tenant_id AND t.id = e.trigger_id

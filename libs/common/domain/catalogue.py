@@ -121,6 +121,8 @@ class ActionType(msgspec.Struct, frozen=True):
         faults = _unknown_and_missing(self.config, config, path) + _type_faults(self.config, config, path)
         if not faults and self.config is HttpRequestConfig:
             faults = _http_rules(config, path)
+        if not faults and self.config is WaitConfig and len(config) != 1:
+            faults = [Fault(path, "needs one of seconds and until")]
         return faults
 
 

@@ -6,12 +6,11 @@ from typing import Any
 
 from libs.common.domain.dates import read_instant, shift
 from libs.common.domain.execution import Failure
-from libs.common.domain.frames import MAX_ITEMS, Frame
+from libs.common.domain.frames import MAX_ITEMS
 from libs.common.domain.planner import Step
 from libs.common.domain.pure_actions import ActionFailed
 
 MAX_WAIT_SECONDS = 366 * 86_400.0
-_NESTED_LOOPS = 2
 
 
 def chosen_arm(step: Step, scope: Mapping[str, Any]) -> int:
@@ -19,15 +18,13 @@ def chosen_arm(step: Step, scope: Mapping[str, Any]) -> int:
     return next(number for number, guard in enumerate(step.arms) if guard is None or guard.holds(scope))
 
 
-def loop_items(config: Mapping[str, Any], frame: Frame) -> list[Any]:
-    """The items of a loop that stands in `frame`. Raises `ActionFailed` when they are no list, or too many."""
+def loop_items(config: Mapping[str, Any]) -> list[Any]:
+    """The items of a loop. Raises `ActionFailed` when they are no list, or too many."""
     items = config["items"]
     if not isinstance(items, list):
         raise ActionFailed(Failure("invalid_config", f"items must be a list, not {type(items).__name__}"))
     if len(items) > MAX_ITEMS:  # pyright: ignore[reportUnknownArgumentType]
         raise ActionFailed(Failure("invalid_config", f"there are more than {MAX_ITEMS} items"))
-    if sum(1 for _ in frame.catches) > _NESTED_LOOPS:
-        raise ActionFailed(Failure("invalid_config", f"loops may be nested {_NESTED_LOOPS} deep"))
     return items  # pyright: ignore[reportUnknownVariableType]
 
 

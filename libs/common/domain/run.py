@@ -46,14 +46,17 @@ _OUT_OF_TIME = Failure("timeout", "the workflow ran out of time")
 class Run:
     """The state of one execution in the hands of one executor. `scope` is what its templates see.
 
-    `broken` says why it can't be run at all; such a run ends at once.
+    `broken` says why it can't be run at all; such a run ends at once. `original_id`: the execution that this one
+    repeats; effects keep its idempotency keys.
     """
 
     def __init__(
         self, execution_id: UUID, program: Program, scope: dict[str, Any], started_at: datetime,
         deadline: datetime | None = None, traceparent: str = "", broken: Failure | None = None,
+        original_id: UUID | None = None,
     ) -> None:  # fmt: skip
         self.execution_id, self.program, self.scope = execution_id, program, scope
+        self._known_by = original_id or execution_id
         self.started_at, self.deadline, self.traceparent, self.broken = started_at, deadline, traceparent, broken
         self.attempts = Attempts()
         self.progress = Progress(program)
@@ -220,7 +223,7 @@ class Run:
                 self.attempts.append(step, place, attempt, ActionStatus.COMPLETED, now, now, config, output)
                 self._complete(frame, step, output)
             else:
-                key = f"{self.execution_id}:{step.action.key}:{place.iteration}"
+                key = f"{self._known_by}:{step.action.key}:{place.iteration}"
                 effect = Effect(step, config, self.attempts.start(step, place, attempt, config, now), key)
                 self._under_way[place] = (frame, effect)
                 self._begun.append(effect)
@@ -240,7 +243,7 @@ class Run:
             self.attempts.append(step, place, attempt, ActionStatus.COMPLETED, now, now, output={"arm": arm})
             self._take_arm(frame, step, arm)
         elif step.action.type == "for_each":
-            items = loop_items(config, frame)
+            items = loop_items(config)
             self.attempts.start(step, place, attempt, {"items": len(items)}, now, state={"items": items})
             self._loop(frame, step, items)
         else:

@@ -90,6 +90,7 @@ class ExecutionSummary(msgspec.Struct, frozen=True):
     paused: bool
     actor: str | None
     parent_id: UUID | None
+    retry_of: UUID | None
     trace_id: str | None
 
 
@@ -241,6 +242,7 @@ def _fields(row: StoredExecution) -> dict[str, Any]:
         "paused": row.paused,
         "actor": row.actor,
         "parent_id": row.parent_id,
+        "retry_of": row.retry_of,
         "trace_id": row.traceparent.split("-")[1] if row.traceparent.count("-") == 3 else None,
     }
 

@@ -125,11 +125,13 @@ async def test_an_output_that_breaks_its_schema_fails_the_run(executor: Executor
     assert "output.n" in run["error"]["message"]
 
 
-async def test_a_workflow_that_takes_too_long_is_timed_out(executor: Executor, acme: World) -> None:
-    execution_id = await executor.begin([log("late", delay_seconds=3600)], timeout_seconds=1)
-    await executor.seen(execution_id, "waiting")
-    await acme.fetch("UPDATE executions SET wake_at = now()")
-    await acme.fetch("SELECT pg_sleep(1)")
-    await executor.sweep()
-    run = await executor.seen(execution_id, "timed_out")
-    assert run["error"]["class"] == "timeout"
+async def test_a_workflow_that_takes_too_long_is_timed_out(executor: Executor, endpoint: Endpoint) -> None:
+    endpoint.gate.clear()
+    run = await executor.run([log("first"), call(endpoint)], timeout_seconds=0.5)
+    assert (run["status"], run["error"]["class"]) == ("timed_out", "timeout")
+    assert attempts(run) == [("first", 1, "completed"), ("call", 1, "cancelled")]
+
+
+async def test_a_delay_longer_than_the_workflow_may_take_ends_with_it(executor: Executor) -> None:
+    run = await executor.run([log("late", delay_seconds=3600)], timeout_seconds=0.5)
+    assert (run["status"], attempts(run)) == ("timed_out", [("late", 1, "cancelled")])
