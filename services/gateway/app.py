@@ -37,9 +37,11 @@ from services.gateway.routes import (
     admin,
     api_keys,
     controlling,
+    execution_log,
     executions,
     rerunning,
     running,
+    testing,
     triggers,
     workflows,
 )
@@ -49,10 +51,18 @@ __all__ = ["GatewayParts", "GatewayService", "create_app"]
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
-    controlling.ROUTER, rerunning.ROUTER,
+    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
     action_types.ROUTER,
 )  # fmt: skip
-_BODIES = (*admin.BODIES, *api_keys.BODIES, *workflows.BODIES, *triggers.BODIES, *running.BODIES, *rerunning.BODIES)
+_BODIES = (
+    *admin.BODIES,
+    *api_keys.BODIES,
+    *workflows.BODIES,
+    *triggers.BODIES,
+    *running.BODIES,
+    *rerunning.BODIES,
+    *testing.BODIES,
+)
 
 
 def create_app(parts: GatewayParts, live_streams: LiveStreams | None = None) -> Litestar:

@@ -161,6 +161,11 @@ CATALOGUE: Mapping[str, ActionType] = {name: entry for entry in _TYPES for name 
 """Type name, aliases included → its row."""
 
 
+def kind_of(type_name: str) -> ActionKind:
+    """How durable the engine must be around actions of that type."""
+    return CATALOGUE[type_name].kind
+
+
 def checkers() -> Mapping[str, Callable[[dict[str, Any], str], list[Fault]]]:
     """Type name → the check of its config, as validation takes them."""
     return {name: entry.check for name, entry in CATALOGUE.items()}

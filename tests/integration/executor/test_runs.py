@@ -135,3 +135,20 @@ async def test_a_workflow_that_takes_too_long_is_timed_out(executor: Executor, e
 async def test_a_delay_longer_than_the_workflow_may_take_ends_with_it(executor: Executor) -> None:
     run = await executor.run([log("late", delay_seconds=3600)], timeout_seconds=0.5)
     assert (run["status"], attempts(run)) == ("timed_out", [("late", 1, "cancelled")])
+
+
+async def test_the_log_tells_what_happened_when(executor: Executor, endpoint: Endpoint, acme: World) -> None:
+    endpoint.script = [503]
+    retry = {"max_attempts": 2, "backoff": "fixed", "initial_seconds": 0.05, "jitter": False}
+    run = await executor.run([call(endpoint, retry=retry), log("no", **{"if": False}), log("yes")])
+    lines = (await acme.call("GET", f"/executions/{run['id']}/logs")).json()["items"]
+    assert [(line["event"], line["action"], line["attempt"]) for line in lines] == [
+        ("accepted", None, None), ("started", None, None),
+        ("action.started", "call", 1), ("action.failed", "call", 1),
+        ("action.started", "call", 2), ("action.completed", "call", 2),
+        ("action.skipped", "no", 1), ("action.started", "yes", 1), ("action.completed", "yes", 1),
+        ("completed", None, None),
+    ]  # fmt: skip
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    assert "the endpoint answered 503 (http_status)" in lines[3]["message"]
+    assert (await acme.call("GET", f"/executions/{run['id']}/logs", slug="other")).status_code == 404
