@@ -119,6 +119,10 @@ class Acceptor:
         """Tell the executors, in the background, of executions that are committed."""
         self._announcer.announce([execution.ready() for execution in new])
 
+    def announce_known(self, items: Sequence[Ready]) -> None:
+        """Tell the executors, in the background, of executions that have a past: they read it from the rows."""
+        self._announcer.announce(items)
+
     async def close(self) -> None:
         """Everything taken is committed and announced."""
         await self._commits.close()

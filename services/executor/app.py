@@ -16,6 +16,7 @@ from services.executor.journal import Journal
 from services.executor.leases import Lease
 from services.executor.live import LiveReporter
 from services.executor.programs import Programs
+from services.executor.wishes import Wishes
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +35,7 @@ class ExecutorService:
         self._http = HttpAction(parts.settings.egress_allow, parts.clock)
         self._engine = Engine(self._journal, self._http.types(), parts.clock, parts.settings.executor_slots)
         self._consumer = ReadyConsumer(parts.bus, parts.database, Programs(parts.database), self._engine, parts.clock)
+        self._wishes = Wishes(parts.database, self.worker, self._engine)
         self._lease = Lease(parts.database, self.worker, "executor")
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}
 
@@ -42,6 +44,7 @@ class ExecutorService:
         compile_expression("1 + 1").evaluate({})
         await self._lease.start()
         await self._consumer.start()
+        self._wishes.start()
 
     async def stop(self) -> None:
         """Take no more, finish what is under way within the drain time, hand back the rest."""
@@ -49,6 +52,7 @@ class ExecutorService:
         left = await self._engine.drain(self._settings.drain_seconds)
         if left:
             _log.info("executions handed back", executions=left)
+        await self._wishes.stop()
         await self._journal.close()
         await self._live.close()
         await self._feed.close()

@@ -23,11 +23,12 @@ from libs.common.db.executions import load_pending, load_records
 from libs.common.db.pool import Database, Record
 from libs.common.db.versions import VersionKey
 from libs.common.domain.execution import ActionStatus, Failure
-from libs.common.domain.run import PastAttempt, Run
+from libs.common.domain.run import Run
 from libs.common.domain.scope import build_scope
+from libs.common.domain.turns import PastAttempt
 from libs.common.errors import Unavailable
 from services.executor.engine import Engine
-from services.executor.journal import Held
+from services.executor.held import Control, Held
 from services.executor.programs import LoadedVersion, Programs
 
 _PREFETCH = 8
@@ -85,7 +86,7 @@ class ReadyConsumer:
     def _held_from_message(self, item: Ready) -> Held:
         snapshot = decode_snapshot(item.snapshot)
         return self._held(
-            item, 1, snapshot.trigger_type, snapshot.trigger_id, snapshot.trigger_key, _decode_json(snapshot.input), []
+            item, 1, snapshot.trigger_type, snapshot.trigger_id, snapshot.trigger_key, _decode_json(snapshot.input)
         )
 
     async def _held_from_rows(self, items: dict[UUID, Ready]) -> list[Held]:
@@ -96,17 +97,20 @@ class ReadyConsumer:
         past: dict[UUID, list[PastAttempt]] = {}
         for record in records:
             past.setdefault(record["execution_id"], []).append(_past_attempt(record))
-        return [
-            self._held(
-                items[row["id"]], row["epoch"] + 1, row["trigger_type"], row["trigger_id"], row["trigger_key"] or "",
-                _decode_json(row["input"]), past.get(row["id"], []),
-            )
-            for row in rows
-        ]  # fmt: skip
+        return [self._held_from_row(items[row["id"]], row, past.get(row["id"], [])) for row in rows]
+
+    def _held_from_row(self, item: Ready, row: Record, past: Sequence[PastAttempt]) -> Held:
+        held = self._held(
+            item, row["epoch"] + 1, row["trigger_type"], row["trigger_id"], row["trigger_key"] or "",
+            _decode_json(row["input"]), row["original_id"],
+        )  # fmt: skip
+        held.run.remember(past)
+        held.wish = Control(row["control"]) if row["control"] else None
+        return held
 
     def _held(
         self, item: Ready, epoch: int, trigger_type: str, trigger_id: UUID | None, trigger_key: str, data: Any,
-        past: Sequence[PastAttempt],
+        original_id: UUID | None = None,
     ) -> Held:  # fmt: skip
         loaded = self._programs.find(_version_of(item))
         trigger = {"id": str(trigger_id) if trigger_id else None, "type": trigger_type, "key": trigger_key}
@@ -114,9 +118,8 @@ class ReadyConsumer:
         scope = build_scope(trigger, data, execution, loaded.workflow, loaded.tenant)
         run = Run(
             item.execution_id, loaded.program, scope, self._clock.now(), _deadline(item, loaded), item.traceparent,
-            loaded.broken,
+            loaded.broken, original_id,
         )  # fmt: skip
-        run.remember(past)
         return Held(item.tenant_id, item.execution_id, item.workflow_id, epoch, run)
 
 
@@ -138,4 +141,6 @@ def _past_attempt(row: Record) -> PastAttempt:
         None if row["output"] is None else _decode_json(row["output"]),
         None if row["error"] is None else _decode_failure(row["error"]),
         row["wake_at"],
+        row["iteration"],
+        None if row["state"] is None else _decode_json(row["state"]),
     )

@@ -1,16 +1,18 @@
 """The engine: drives runs from what the pure machine says to what the world and the journal need.
 
-    start ─▶ advance ─▶ journal (one flush for the whole batch) ─┬▶ End, long Wait: done here
-                                                                └▶ Effect, short Wait: a task goes on alone:
-                                                                     do it ─▶ advance ─▶ journal ─▶ …
+    start ─▶ advance ─▶ journal (one flush for the whole batch) ─┬▶ end, long wait: done here
+                                                                └▶ effects, short wait: a task goes on alone:
+                                                  start effects ─▶ one ends, or its time comes ─▶ advance ─▶ journal …
 
-Before an effect starts, its claim, everything before it and its own attempt are durable (rule 4). A journal that
-answers "not yours" ends the run here at once; whoever has it continues from the records.
+Before an effect starts, its claim, everything before it and its own attempt are durable (rule 4). A local action is
+done by the journal itself, in that very transaction. A journal that answers "not yours" ends the run here at once;
+whoever has it continues from the records.
 """
 
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,16 +20,20 @@ from uuid import UUID
 import structlog
 
 from libs.common.clock import Clock
+from libs.common.domain.catalogue import ActionKind
 from libs.common.domain.execution import ExecutionStatus, Failure
 from libs.common.domain.pure_actions import ActionFailed
-from libs.common.domain.run import Effect, End, Run, Wait
+from libs.common.domain.turns import Effect, End, Turn
 from libs.common.telemetry import metrics
 from services.executor.actions.base import Attempt, Effects
-from services.executor.journal import Held, Journal, is_short
+from services.executor.held import Control, Held, parks
+from services.executor.journal import Journal, Written
 
-Outcome = Effect | Wait | End
+_PAUSED = Turn()
 
 _log = structlog.get_logger(__name__)
+
+Ended = tuple[Any, Failure | None]
 
 
 class Engine:
@@ -36,6 +42,7 @@ class Engine:
     def __init__(self, journal: Journal, effects: Effects, clock: Clock, slots: int) -> None:
         """`slots`: how many executions may be under way at once."""
         self._journal, self._effects, self._clock, self._slots = journal, effects, clock, slots
+        self._held: dict[UUID, Held] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._room = asyncio.Event()
         self._room.set()
@@ -48,18 +55,33 @@ class Engine:
         """Whether this engine has the execution under way."""
         return execution_id in self._tasks
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._tasks
+
+    def control(self, execution_id: UUID, wish: Control) -> None:
+        """Somebody wants the execution cancelled or paused. Cancelling interrupts its effects."""
+        held = self._held.get(execution_id)
+        if held is not None and held.wish is not wish:
+            held.wish = wish
+            held.bell.set()
+            if wish is Control.CANCEL:
+                for task in held.effects:
+                    task.cancel()
+
     async def start(self, batch: Sequence[Held]) -> None:
         """Take the executions and run them; returns when each is durably taken, ended or known to be another's."""
         now = self._clock.now()
-        items = [(held, self._move(held, held.run.advance)) for held in batch]
+        items = [(held, self._next_turn(held)) for held in batch]
         written = await self._journal.record_all(items, now)
-        mine = [item for item, was_written in zip(items, written, strict=True) if was_written]
+        mine = [(held, turn, answer) for (held, turn), answer in zip(items, written, strict=True) if answer.is_ours]
         metrics.count_claims(len(mine), len(items) - len(mine))
-        for held, outcome in mine:
-            if _goes_on(outcome, now):
-                self._spawn(held, outcome)
+        for held, turn, answer in mine:
+            if turn.end is None and not parks(held, turn, now):
+                self._spawn(held, turn, answer)
             else:
-                _log_end(held, outcome)
+                _log_end(held, turn.end)
 
     async def drain(self, seconds: float) -> int:
         """Wait until what is under way is done, for so long at most; then let go of the rest. Returns how many were
@@ -73,13 +95,14 @@ class Engine:
         await asyncio.gather(*left, return_exceptions=True)
         return len(left)
 
-    def _spawn(self, held: Held, outcome: Outcome) -> None:
-        task = asyncio.get_running_loop().create_task(self._drive(held, outcome))
-        self._tasks[held.execution_id] = task
+    def _spawn(self, held: Held, turn: Turn, written: Written) -> None:
+        task = asyncio.get_running_loop().create_task(self._drive(held, turn, written))
+        self._held[held.execution_id], self._tasks[held.execution_id] = held, task
         task.add_done_callback(lambda _: self._leave(held.execution_id))
         self._note_load()
 
     def _leave(self, execution_id: UUID) -> None:
+        self._held.pop(execution_id, None)
         self._tasks.pop(execution_id, None)
         self._note_load()
 
@@ -90,27 +113,68 @@ class Engine:
         else:
             self._room.clear()
 
-    async def _drive(self, held: Held, outcome: Outcome) -> None:
-        goes_on = True
-        while goes_on:
-            outcome = await self._next(held, outcome)
-            now = self._clock.now()
-            goes_on = _goes_on(outcome, now)
-            if not await self._journal.record(held, outcome, now):
-                metrics.count_claims(0, 1)
-                return
-        _log_end(held, outcome)
+    async def _drive(self, held: Held, turn: Turn, written: Written) -> None:
+        """From a recorded turn to the end, or to where the executor may let go."""
+        try:
+            while True:
+                if not self._begin(held, turn, written):
+                    await self._wait(held, turn.wake_at)
+                    self._settle_ended(held)
+                turn, now = self._next_turn(held), self._clock.now()
+                if turn.end is not None:
+                    await _interrupt(held)
+                leaves = turn.end is not None or parks(held, turn, now)
+                written = await self._journal.record(held, turn, now)
+                if not written.is_ours:
+                    metrics.count_claims(0, 1)
+                    return
+                if leaves:
+                    _log_end(held, turn.end)
+                    return
+        finally:
+            await _interrupt(held)
 
-    async def _next(self, held: Held, outcome: Outcome) -> Outcome:
-        """Do what the outcome asks for and return the next one."""
-        if isinstance(outcome, Effect):
-            output, failure = await self._perform(held, outcome)
-            return self._move(held, lambda now: _settle(held.run, outcome, output, failure, now))
-        if isinstance(outcome, Wait):
-            await asyncio.sleep(max(0.0, (outcome.until - self._clock.now()).total_seconds()))
-        return self._move(held, held.run.advance)
+    def _begin(self, held: Held, turn: Turn, written: Written) -> bool:
+        """Start the effects of a turn that is on record; whether a local action was settled on the way."""
+        settled = False
+        for effect in turn.effects:
+            if effect.step.kind is ActionKind.LOCAL:
+                result = written.locals[effect.key]
+                self._settle(held, effect, (result.output, result.failure), recorded=True)
+                settled = True
+            else:
+                task = asyncio.get_running_loop().create_task(self._perform(held, effect))
+                held.effects[task] = effect
+        return settled
 
-    async def _perform(self, held: Held, effect: Effect) -> tuple[Any, Failure | None]:
+    async def _wait(self, held: Held, wake_at: datetime | None) -> None:
+        """Until an effect ends, the time has come, or somebody wants something."""
+        seconds = None if wake_at is None else max(0.0, (wake_at - self._clock.now()).total_seconds())
+        if held.effects:
+            await asyncio.wait(held.effects, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(held.bell.wait(), seconds)
+
+    def _settle_ended(self, held: Held) -> None:
+        """Tell the run of every effect that has ended. One that was interrupted is left to the end of the run."""
+        for task in [task for task in held.effects if task.done()]:
+            effect = held.effects.pop(task)
+            if not task.cancelled():
+                self._settle(held, effect, task.result())
+
+    def _settle(self, held: Held, effect: Effect, ended: Ended, *, recorded: bool = False) -> None:
+        output, failure = ended
+        now = self._clock.now()
+        try:
+            if failure is None:
+                held.run.succeed(effect, output, now, recorded=recorded)
+            else:
+                held.run.fail(effect, failure, now, random.random())  # noqa: S311 - spreads retries, guards nothing
+        except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end
+            held.run.broken = _broken(held, error)
+
+    async def _perform(self, held: Held, effect: Effect) -> Ended:
         action = effect.step.action
         attempt = Attempt(effect.key, action.timeout_seconds, held.run.traceparent)
         try:
@@ -124,40 +188,53 @@ class Engine:
             _log.exception("action broke", action_type=action.type, execution_id=held.execution_id)
             return None, Failure("internal", f"the action broke: {type(error).__name__}")
 
-    def _move(self, held: Held, step: Callable[[datetime], Outcome]) -> Outcome:
-        """Let the machine make a step; one that breaks it ends the run, which must not stay running for ever."""
-        try:
-            return step(self._clock.now())
-        except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end
-            _log.exception("run broke", execution_id=held.execution_id, workflow_id=held.workflow_id)
-            return End(ExecutionStatus.FAILED, failure=Failure("internal", f"the run broke: {type(error).__name__}"))
+    def _next_turn(self, held: Held) -> Turn:
+        """What comes next by the machine, and by what somebody wants of the execution meanwhile."""
+        now = self._clock.now()
+        return _guarded(held, lambda: _controlled_turn(held, now))
 
 
-def _settle(run: Run, effect: Effect, output: Any, failure: Failure | None, now: datetime) -> Outcome:
-    """Tell the run how its effect went and hear what comes next."""
-    if failure is None:
-        run.succeed(effect, output, now)
-    elif (following := run.fail(effect, failure, now, random.random())) is not None:  # noqa: S311 - spreads retries, guards nothing
-        return following
-    return run.advance(now)
+def _controlled_turn(held: Held, now: datetime) -> Turn:
+    if held.wish is Control.CANCEL:
+        return Turn(end=held.run.interrupt(ExecutionStatus.CANCELLED, None, now))
+    if held.wish is Control.PAUSE:
+        return _PAUSED
+    return held.run.advance(now)
 
 
-def _goes_on(outcome: Outcome, now: datetime) -> bool:
-    """Whether the engine goes on with the run by itself; asked with the `now` that the journal gets, so both agree."""
-    return isinstance(outcome, Effect) or (isinstance(outcome, Wait) and is_short(outcome, now))
+def _guarded(held: Held, step: Callable[[], Turn]) -> Turn:
+    """A step that breaks the machine ends the run, which must not stay running for ever."""
+    try:
+        return step()
+    except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end
+        return Turn(end=End(ExecutionStatus.FAILED, failure=_broken(held, error)))
 
 
-def _log_end(held: Held, outcome: Outcome) -> None:
+def _broken(held: Held, error: Exception) -> Failure:
+    _log.error("run broke", execution_id=held.execution_id, workflow_id=held.workflow_id, exc_info=error)
+    return Failure("internal", f"the run broke: {type(error).__name__}")
+
+
+async def _interrupt(held: Held) -> None:
+    """Cancel the effects that are under way, and wait until they are gone."""
+    for task in held.effects:
+        task.cancel()
+    if held.effects:
+        await asyncio.gather(*held.effects, return_exceptions=True)
+    held.effects.clear()
+
+
+def _log_end(held: Held, end: End | None) -> None:
     """One line for an execution that ended; a good end only at debug, or the log would be the hot path."""
-    if not isinstance(outcome, End):
+    if end is None:
         return
-    write = _log.debug if outcome.status is ExecutionStatus.COMPLETED else _log.info
+    write = _log.debug if end.status is ExecutionStatus.COMPLETED else _log.info
     write(
         "execution ended",
-        status=outcome.status.value,
+        status=end.status.value,
         tenant_id=held.tenant_id,
         execution_id=held.execution_id,
         workflow_id=held.workflow_id,
         trace_id=held.run.traceparent[3:35],
-        error_class=outcome.failure.error_class if outcome.failure else None,
+        error_class=end.failure.error_class if end.failure else None,
     )

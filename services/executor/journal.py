@@ -3,13 +3,12 @@
 A write is answered by whether it still counted. While the database is away the journal keeps trying: what an executor
 knows must not be lost for an outage, and whoever may take the execution meanwhile is fenced off by the epoch. Trying
 again is harmless even when the lost answer was a commit, because a change that was made is made once more with the
-same values.
+same values. Local actions are done in the same transaction, so they happen exactly as often as their record says.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,15 +18,17 @@ import structlog
 from libs.common.cache.protocol import LiveEvent
 from libs.common.db.executions import ActionRow, ExecutionChange, change_executions
 from libs.common.db.group_commit import GroupCommit, RefusedWrite
+from libs.common.db.local_writes import LocalResult
 from libs.common.db.pool import Database
 from libs.common.domain.execution import AttemptRecord, ExecutionStatus, Failure
-from libs.common.domain.run import Effect, End, Run, Wait
+from libs.common.domain.turns import Turn
 from libs.common.errors import Unavailable
 from libs.common.telemetry import metrics
+from services.executor.held import Control, Held, parks
 from services.executor.live import LiveReporter
 
-SHORT_WAIT_SECONDS = 2.0
-"""A shorter wait is spent inside the executor; a longer one is a row that the scheduler finds."""
+NEVER = datetime.max.replace(tzinfo=UTC)
+"""For PostgreSQL `infinity`: what waits for somebody, not for a time."""
 
 _RETRY_SECONDS = 0.5
 
@@ -35,16 +36,14 @@ _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(slots=True)
-class Held:
-    """An execution in this worker's hands. `epoch` is the one it writes under; `claimed` once its row says so."""
+class Written(msgspec.Struct, frozen=True):
+    """Whether the execution was still ours to write; and what the local actions of the turn gave, by their keys."""
 
-    tenant_id: UUID
-    execution_id: UUID
-    workflow_id: UUID
-    epoch: int
-    run: Run
-    claimed: bool = False
+    is_ours: bool
+    locals: Mapping[str, LocalResult] = {}
+
+
+_OURS, _NOT_OURS = Written(is_ours=True), Written(is_ours=False)
 
 
 class Journal:
@@ -53,31 +52,33 @@ class Journal:
     def __init__(self, database: Database, worker: UUID, live: LiveReporter | None = None) -> None:
         """`live`: who is told of everything that became true."""
         self._database, self._worker, self._live = database, worker, live
-        self._commits = GroupCommit[ExecutionChange, bool](self._write, observe=metrics.observe_journal_flush)
+        self._commits = GroupCommit[ExecutionChange, Written](self._write, observe=metrics.observe_journal_flush)
 
-    async def record(self, held: Held, outcome: Effect | Wait | End, now: datetime) -> bool:
-        """Make durable what `held` has done and what it does next. False: it is not ours any more, stop."""
-        return (await self.record_all([(held, outcome)], now))[0]
+    async def record(self, held: Held, turn: Turn, now: datetime) -> Written:
+        """Make durable what `held` has done and what it does next."""
+        return (await self.record_all([(held, turn)], now))[0]
 
-    async def record_all(self, items: Sequence[tuple[Held, Effect | Wait | End]], now: datetime) -> list[bool]:
+    async def record_all(self, items: Sequence[tuple[Held, Turn]], now: datetime) -> list[Written]:
         """As `record`, for several executions at once, in their order."""
-        changes = [_change(held, outcome, now) for held, outcome in items]
+        changes = [_change(held, turn, now) for held, turn in items]
         answers = await self._commits.submit_all(changes)
         written = [await self._settle(change, answer, now) for change, answer in zip(changes, answers, strict=True)]
-        for (held, _), mine in zip(items, written, strict=True):
-            held.claimed = held.claimed or mine
-        made = [(held, change) for (held, _), change, mine in zip(items, changes, written, strict=True) if mine]
+        made: list[tuple[Held, ExecutionChange]] = []
+        for (held, _), change, answer in zip(items, changes, written, strict=True):
+            held.claimed = held.claimed or answer.is_ours
+            if answer.is_ours:
+                made.append((held, change))
         _observe([change for _, change in made])
         if self._live is not None:
             self._live.report(_event(held, change, now) for held, change in made)
         return written
 
-    async def _settle(self, change: ExecutionChange, answer: bool | BaseException, now: datetime) -> bool:
+    async def _settle(self, change: ExecutionChange, answer: Written | BaseException, now: datetime) -> Written:
         """The answer of a write; an execution whose records the database refuses for what they hold ends instead."""
         if isinstance(answer, RefusedWrite):
             _log.error("records refused", execution_id=change.id, tenant_id=change.tenant_id, reason=answer.detail)
             await self._commits.submit(_unstorable(change, now))
-            return False
+            return _NOT_OURS
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -86,7 +87,7 @@ class Journal:
         """Everything recorded is durable."""
         await self._commits.close()
 
-    async def _write(self, batch: Sequence[ExecutionChange]) -> Sequence[bool]:
+    async def _write(self, batch: Sequence[ExecutionChange]) -> Sequence[Written]:
         while True:
             try:
                 async with self._database.connection() as connection:
@@ -94,11 +95,11 @@ class Journal:
             except Unavailable:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            return [change.id in written for change in batch]
+            return [_OURS if change.id in written else _NOT_OURS for change in batch]
 
 
-def _change(held: Held, outcome: Effect | Wait | End, now: datetime) -> ExecutionChange:
-    status, wake_at, output, error = _situation(outcome, now)
+def _change(held: Held, turn: Turn, now: datetime) -> ExecutionChange:
+    status, wake_at, output, error = _situation(held, turn, now)
     progress = held.run.progress
     return ExecutionChange(
         tenant_id=held.tenant_id,
@@ -109,13 +110,13 @@ def _change(held: Held, outcome: Effect | Wait | End, now: datetime) -> Executio
         wake_at=wake_at,
         output=output,
         error=error,
-        total=len(held.run.program.steps),
+        total=progress.total,
         executed=progress.executed,
         failed=progress.failed,
         skipped=progress.skipped,
         started_at=held.run.started_at,
-        finished_at=now if isinstance(outcome, End) else None,
-        records=_latest_rows(held.run.take_records()),
+        finished_at=None if turn.end is None else now,
+        records=_latest_rows(held.run.attempts.take_records()),
     )
 
 
@@ -129,21 +130,16 @@ def _unstorable(change: ExecutionChange, now: datetime) -> ExecutionChange:
 
 
 def _situation(
-    outcome: Effect | Wait | End, now: datetime
+    held: Held, turn: Turn, now: datetime
 ) -> tuple[ExecutionStatus, datetime | None, str | None, str | None]:
-    """Status, wake time, output and error that an outcome gives its execution."""
-    match outcome:
-        case End(status, output, failure):
-            return status, None, _json(output), _json(failure)
-        case Wait(until) if not is_short(outcome, now):
-            return ExecutionStatus.WAITING, until, None, None
-        case _:
-            return ExecutionStatus.RUNNING, None, None, None
-
-
-def is_short(wait: Wait, now: datetime) -> bool:
-    """Whether the executor waits it out itself."""
-    return (wait.until - now).total_seconds() < SHORT_WAIT_SECONDS
+    """Status, wake time, output and error that a turn gives its execution."""
+    if turn.end is not None:
+        return turn.end.status, None, _json(turn.end.output), _json(turn.end.failure)
+    if parks(held, turn, now):
+        # Due at once when paused: the row alone knows whether it still is, and is parked for good if so.
+        wake_at = now if held.wish is Control.PAUSE else turn.wake_at
+        return ExecutionStatus.WAITING, wake_at or NEVER, None, None
+    return ExecutionStatus.RUNNING, None, None, None
 
 
 def _latest_rows(records: Sequence[AttemptRecord]) -> list[ActionRow]:
@@ -156,7 +152,7 @@ def _row(record: AttemptRecord) -> ActionRow:
     return ActionRow(
         record.position, record.iteration, record.attempt, record.key, record.type, record.status.value,
         _json(record.input), _json(record.output), _json(record.error), record.started_at, record.finished_at,
-        record.wake_at,
+        record.wake_at, _json(record.state),
     )  # fmt: skip
 
 

@@ -8,9 +8,9 @@ import structlog
 
 from libs.common.db.pool import Database
 from libs.common.db.versions import VersionKey, VersionRow, load_versions
-from libs.common.domain.catalogue import CATALOGUE, ActionKind
+from libs.common.domain.catalogue import kind_of
 from libs.common.domain.execution import Failure
-from libs.common.domain.planner import Program, compile_program
+from libs.common.domain.planner import Block, Program, compile_program
 from libs.common.domain.workflow import Definition
 
 _KEEP = 2_000
@@ -29,7 +29,7 @@ class LoadedVersion(msgspec.Struct, frozen=True):
     broken: Failure | None = None
 
 
-_NOTHING = Program(Definition(name=""), (), {}, None)
+_NOTHING = Program(Definition(name=""), Block((), {}), (), {}, None)
 _MISSING = LoadedVersion(_NOTHING, {}, {}, Failure("internal", "this version of the workflow is gone"))
 
 
@@ -66,13 +66,9 @@ def _compile(row: VersionRow) -> LoadedVersion:
     workflow: dict[str, object] = {"id": str(row.workflow_id), "version": row.version}
     try:
         definition = _decode(row.definition)
-        program = compile_program(definition, _kind_of)
+        program = compile_program(definition, kind_of)
     except Exception as error:  # noqa: BLE001 - what one release stored another may not understand; the run must end and say so
         _log.exception("workflow version does not compile", **workflow)
         failure = Failure("internal", f"this version of the workflow does not compile: {type(error).__name__}")
         return LoadedVersion(_NOTHING, workflow, tenant, failure)
     return LoadedVersion(program, {**workflow, "name": definition.name}, tenant)
-
-
-def _kind_of(type_name: str) -> ActionKind:
-    return CATALOGUE[type_name].kind

@@ -32,16 +32,37 @@ from services.gateway.auth import Authenticator
 from services.gateway.input_schemas import InputSchemas
 from services.gateway.live import LiveStreams
 from services.gateway.parts import GatewayParts
-from services.gateway.routes import action_types, admin, api_keys, executions, running, triggers, workflows
+from services.gateway.routes import (
+    action_types,
+    admin,
+    api_keys,
+    controlling,
+    execution_log,
+    executions,
+    rerunning,
+    running,
+    testing,
+    triggers,
+    workflows,
+)
 
 __all__ = ["GatewayParts", "GatewayService", "create_app"]
 
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
+    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
     action_types.ROUTER,
 )  # fmt: skip
-_BODIES = (*admin.BODIES, *api_keys.BODIES, *workflows.BODIES, *triggers.BODIES, *running.BODIES)
+_BODIES = (
+    *admin.BODIES,
+    *api_keys.BODIES,
+    *workflows.BODIES,
+    *triggers.BODIES,
+    *running.BODIES,
+    *rerunning.BODIES,
+    *testing.BODIES,
+)
 
 
 def create_app(parts: GatewayParts, live_streams: LiveStreams | None = None) -> Litestar:

@@ -1,6 +1,6 @@
-"""Executions as people look at them: lists with filters, one with its attempts; and cancelling one that is parked.
+"""Executions as people look at them: lists with filters, one with its attempts.
 
-Reads only, but for `cancel_parked_execution`. Time filters become bounds on the UUIDv7, so a list opens only the
+Reads only. Time filters become bounds on the UUIDv7, so a list opens only the
 partitions of those days.
 """
 
@@ -48,6 +48,8 @@ class StoredExecution(msgspec.Struct, frozen=True):
     wake_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    paused: bool
+    retry_of: UUID | None
 
 
 class StoredAttempt(msgspec.Struct, frozen=True):
@@ -69,7 +71,8 @@ class StoredAttempt(msgspec.Struct, frozen=True):
 
 _FIND = """
 SELECT id, workflow_id, version, trigger_id, trigger_type, status, input, output, error, total, executed, failed,
-       skipped, actor, traceparent, parent_id, wake_at, started_at, finished_at
+       skipped, actor, traceparent, parent_id, nullif(wake_at, 'infinity') AS wake_at, started_at, finished_at,
+       control IS NOT DISTINCT FROM 'pause' AS paused, retry_of
   FROM executions WHERE tenant_id = $1 AND id = $2
 """
 
@@ -82,7 +85,8 @@ async def find_execution(connection: Connection, tenant_id: UUID, execution_id: 
 
 _LIST = """
 SELECT id, workflow_id, version, trigger_id, trigger_type, status, input, output, error, total, executed, failed,
-       skipped, actor, traceparent, parent_id, wake_at, started_at, finished_at
+       skipped, actor, traceparent, parent_id, nullif(wake_at, 'infinity') AS wake_at, started_at, finished_at,
+       control IS NOT DISTINCT FROM 'pause' AS paused, retry_of
   FROM executions
  WHERE tenant_id = $1 AND id >= $2 AND id < $3
    AND ($4::text[] IS NULL OR status = ANY($4)) AND ($5::text IS NULL OR trigger_type = $5)
@@ -102,7 +106,8 @@ async def list_executions(
 
 _LIST_OF_WORKFLOW = """
 SELECT id, workflow_id, version, trigger_id, trigger_type, status, input, output, error, total, executed, failed,
-       skipped, actor, traceparent, parent_id, wake_at, started_at, finished_at
+       skipped, actor, traceparent, parent_id, nullif(wake_at, 'infinity') AS wake_at, started_at, finished_at,
+       control IS NOT DISTINCT FROM 'pause' AS paused, retry_of
   FROM executions
  WHERE tenant_id = $1 AND workflow_id = $2 AND id >= $3 AND id < $4
    AND ($5::text[] IS NULL OR status = ANY($5)) AND ($6::text IS NULL OR trigger_type = $6)
@@ -141,22 +146,6 @@ async def list_attempts(
     """Every attempt of every action, in the order of the workflow."""
     rows = await connection.fetch(_ATTEMPTS, tenant_id, execution_id, limit, offset)
     return [_read_attempt(row) for row in rows]
-
-
-_CANCEL_PARKED = """
-UPDATE executions
-   SET status = 'cancelled', wake_at = NULL, finished_at = now(), epoch = epoch + 1,
-       error = json_build_object('error_class', 'cancelled', 'message', 'Cancelled by request.')
- WHERE tenant_id = $1 AND id = $2 AND status IN ('pending', 'waiting')
-RETURNING id
-"""
-
-
-async def cancel_parked_execution(connection: Connection, tenant_id: UUID, execution_id: UUID) -> bool:
-    """End an execution that nobody runs; `False` when it runs or has ended. The epoch moves, so a late claim finds
-    nothing.
-    """
-    return await connection.fetchval(_CANCEL_PARKED, tenant_id, execution_id) is not None
 
 
 def _bounds(wanted: ExecutionFilter, after: UUID | None) -> tuple[UUID, UUID]:

@@ -71,7 +71,7 @@ async def release_executions_of(connection: Connection, workers: Sequence[UUID])
 
 _LOAD = """
 SELECT e.tenant_id, e.id, e.epoch, e.trigger_id, e.trigger_type, e.input, e.actor, e.traceparent,
-       e.started_at, t.key AS trigger_key
+       e.started_at, e.control, e.original_id, t.key AS trigger_key
   FROM unnest($1::uuid[], $2::uuid[]) AS wanted (tenant_id, id)
   JOIN executions e ON e.tenant_id = wanted.tenant_id AND e.id = wanted.id
   LEFT JOIN triggers t ON t.tenant_id = e.tenant_id AND t.id = e.trigger_id
@@ -85,7 +85,8 @@ async def load_pending(connection: Connection, wanted: Sequence[tuple[UUID, UUID
 
 
 _LOAD_RECORDS = """
-SELECT a.execution_id, a.position, a.iteration, a.attempt, a.status, a.output, a.error, a.started_at, a.wake_at
+SELECT a.execution_id, a.position, a.iteration, a.attempt, a.status, a.output, a.error, a.started_at, a.wake_at,
+       a.state
   FROM unnest($1::uuid[], $2::uuid[]) AS wanted (tenant_id, id)
   JOIN action_executions a ON a.tenant_id = wanted.tenant_id AND a.execution_id = wanted.id
  ORDER BY a.position, a.iteration, a.attempt
@@ -137,15 +138,17 @@ class ActionRow(msgspec.Struct, frozen=True):
     started_at: datetime
     finished_at: datetime | None
     wake_at: datetime | None
+    state: str | None
 
 
 _CHANGE = """
 WITH written AS (
     UPDATE executions e
        SET status = x.status, epoch = x.epoch, worker = CASE WHEN x.status = 'running' THEN $1::uuid END,
-           wake_at = x.wake_at, output = x.output, error = x.error, total = x.total, executed = x.executed,
-           failed = x.failed, skipped = x.skipped, started_at = coalesce(e.started_at, x.started_at),
-           finished_at = x.finished_at
+           wake_at = CASE WHEN x.wake_at IS NOT NULL AND e.control = 'cancel' THEN now()
+                          WHEN x.wake_at IS NOT NULL AND e.control = 'pause' THEN 'infinity' ELSE x.wake_at END,
+           output = x.output, error = x.error, total = x.total, executed = x.executed, failed = x.failed,
+           skipped = x.skipped, started_at = coalesce(e.started_at, x.started_at), finished_at = x.finished_at
       FROM unnest($2::uuid[], $3::uuid[], $4::int[], $5::bool[], $6::text[], $7::timestamptz[], $8::json[], $9::json[],
                   $10::int[], $11::int[], $12::int[], $13::int[], $14::timestamptz[], $15::timestamptz[])
         AS x (tenant_id, id, epoch, claims, status, wake_at, output, error, total, executed, failed, skipped,
@@ -156,16 +159,17 @@ WITH written AS (
     RETURNING e.id),
 recorded AS (
     INSERT INTO action_executions (tenant_id, execution_id, position, iteration, attempt, key, type, status,
-                                   input, output, error, started_at, finished_at, wake_at)
+                                   input, output, error, started_at, finished_at, wake_at, state)
     SELECT r.* FROM unnest($16::uuid[], $17::uuid[], $18::int[], $19::int[], $20::int[], $21::text[], $22::text[],
                            $23::text[], $24::json[], $25::json[], $26::json[], $27::timestamptz[], $28::timestamptz[],
-                           $29::timestamptz[])
+                           $29::timestamptz[], $30::json[])
       AS r (tenant_id, execution_id, position, iteration, attempt, key, type, status, input, output, error,
-            started_at, finished_at, wake_at)
+            started_at, finished_at, wake_at, state)
      WHERE r.execution_id IN (SELECT id FROM written)
     ON CONFLICT (tenant_id, execution_id, position, iteration, attempt) DO UPDATE
-       SET status = excluded.status, input = excluded.input, output = excluded.output, error = excluded.error,
-           started_at = excluded.started_at, finished_at = excluded.finished_at, wake_at = excluded.wake_at)
+       SET status = excluded.status, input = coalesce(excluded.input, action_executions.input),
+           output = excluded.output, error = excluded.error, started_at = excluded.started_at,
+           finished_at = excluded.finished_at, wake_at = excluded.wake_at, state = excluded.state)
 SELECT id FROM written
 """
 
@@ -182,10 +186,10 @@ async def change_executions(connection: Connection, worker: UUID, changes: Seque
     ]  # fmt: skip
     rows = [
         (c.tenant_id, c.id, r.position, r.iteration, r.attempt, r.key, r.type, r.status, r.input, r.output, r.error,
-         r.started_at, r.finished_at, r.wake_at)
+         r.started_at, r.finished_at, r.wake_at, r.state)
         for c in changes for r in c.records
     ]  # fmt: skip
-    found = await connection.fetch(_CHANGE, worker, *_columns(heads, 14), *_columns(rows, 14))
+    found = await connection.fetch(_CHANGE, worker, *_columns(heads, 14), *_columns(rows, 15))
     return {row["id"] for row in found}
 
 

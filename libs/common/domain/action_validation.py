@@ -17,6 +17,8 @@ from libs.common.errors import Fault
 
 MAX_ACTIONS = 500
 BRANCH = "branch"
+FOR_EACH = "for_each"
+MAX_LOOP_DEPTH = 2
 
 
 def numbered(word: str, start: int) -> Iterator[str]:
@@ -44,9 +46,13 @@ def _every(actions: object) -> Iterator[dict[str, Any]]:
 
 
 def _nested(action: Mapping[str, Any]) -> list[Any]:
-    """The lists of actions inside a branch."""
+    """The lists of actions inside a branch or a loop."""
     config = action.get("config")
-    if action.get("type") != BRANCH or not is_object(config):
+    if not is_object(config):
+        return []
+    if action.get("type") == FOR_EACH:
+        return [config.get("actions")]
+    if action.get("type") != BRANCH:
         return []
     cases = config.get("cases")
     return [case.get("actions") for case in (cases if is_array(cases) else ()) if is_object(case)] + [
@@ -72,9 +78,11 @@ def _keyed_action(action: dict[str, Any], taken: set[str], counter: Iterator[int
 def _map_nested(action: dict[str, Any], change: Callable[[object], object]) -> dict[str, Any]:
     """The action with `change` done to each list of actions inside it."""
     config = action.get("config")
-    if action.get("type") != BRANCH or not is_object(config):
+    if action.get("type") not in (BRANCH, FOR_EACH) or not is_object(config):
         return action
     config = dict(config)
+    if action.get("type") == FOR_EACH:
+        return {**action, "config": {**config, "actions": change(config["actions"])}} if "actions" in config else action
     if is_array(config.get("cases")):
         config["cases"] = [
             {**case, "actions": change(case["actions"])} if is_object(case) and "actions" in case else case
@@ -106,6 +114,7 @@ class ActionReader:
         self.types, self.names, self.keys = action_types, names, keys
         self.seen: dict[str, str] = {}
         self.count = 0
+        self.loops = 0
 
     def normalised(self, actions: Any) -> list[Any]:
         """Faultless actions as they are kept."""
@@ -114,7 +123,7 @@ class ActionReader:
     def _normalised_action(self, action: dict[str, Any]) -> dict[str, Any]:
         if (target := goto_of(action.get("on_error"))) is not None:
             action = {**action, "on_error": f"goto:{target}"}
-        if action["type"] != BRANCH:
+        if action["type"] not in (BRANCH, FOR_EACH):
             return action
         return _map_nested(action, lambda nested: [_plain_action(item) for item in self.normalised(nested)])
 
@@ -162,7 +171,21 @@ class ActionReader:
             return [Fault(f"{path}.type", f"unknown action type {kind[:64]!r}{near_names(kind[:64], self.types)}")]
         if kind == BRANCH:
             return self._branch_faults(config, where)
+        if kind == FOR_EACH:
+            return self._loop_faults(config, where)
         return self.types[kind](config, where) + template_faults(config, where, self.names, self.keys)
+
+    def _loop_faults(self, config: dict[str, Any], path: str) -> list[Fault]:
+        faults = self.types[FOR_EACH](config, path)
+        faults += template_faults(config.get("items"), f"{path}.items", self.names, self.keys)
+        if "actions" not in config:
+            return faults
+        if self.loops == MAX_LOOP_DEPTH:
+            return [*faults, Fault(f"{path}.actions", f"loops may be nested {MAX_LOOP_DEPTH} deep")]
+        self.loops += 1
+        faults += self.list_faults(config["actions"], f"{path}.actions")
+        self.loops -= 1
+        return faults
 
     def _branch_faults(self, config: dict[str, Any], path: str) -> list[Fault]:
         faults = [

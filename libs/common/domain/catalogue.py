@@ -6,7 +6,7 @@ table and shows it to users.
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -58,6 +58,22 @@ class BranchShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     default: list[Any] = []
 
 
+class ForEachShape(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`actions` run once for each of `items`, with `item` and `index`; `concurrency` iterations at a time."""
+
+    items: Any
+    actions: list[Any]
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    on_error: Literal["stop", "continue"] = "stop"
+
+
+class WaitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of: `seconds` from now; `until` a time of RFC 3339 or a shift such as `+3 days`."""
+
+    seconds: Any = None
+    until: Any = None
+
+
 class HttpAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Credential of an outgoing request."""
 
@@ -105,12 +121,19 @@ class ActionType(msgspec.Struct, frozen=True):
         faults = _unknown_and_missing(self.config, config, path) + _type_faults(self.config, config, path)
         if not faults and self.config is HttpRequestConfig:
             faults = _http_rules(config, path)
+        if not faults and self.config is WaitConfig and len(config) != 1:
+            faults = [Fault(path, "needs one of seconds and until")]
         return faults
 
 
 HTTP_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 _TYPES = (
+    ActionType(
+        "for_each", ActionKind.PURE, "For each", "Runs actions once for every item of a list.",
+        ForEachShape, {"items": "{{ input.lines }}", "actions": [], "concurrency": 5},
+    ),
+    ActionType("wait", ActionKind.PURE, "Wait", "Goes on later.", WaitConfig, {"seconds": 3600}),
     ActionType(
         "set_variables", ActionKind.PURE, "Set variables", "Names values for later actions (`vars.<name>`).",
         SetVariablesConfig, {"values": {"amount": "{{ webhook.body.amount }}"}},
@@ -136,6 +159,11 @@ _TYPES = (
 
 CATALOGUE: Mapping[str, ActionType] = {name: entry for entry in _TYPES for name in (entry.name, *entry.aliases)}
 """Type name, aliases included → its row."""
+
+
+def kind_of(type_name: str) -> ActionKind:
+    """How durable the engine must be around actions of that type."""
+    return CATALOGUE[type_name].kind
 
 
 def checkers() -> Mapping[str, Callable[[dict[str, Any], str], list[Fault]]]:

@@ -64,7 +64,10 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AttemptRecord(msgspec.Struct, frozen=True):
-    """One attempt of one action: what will be, or is, its row. Key: position, iteration, attempt."""
+    """One attempt of one action: what will be, or is, its row. Key: position, iteration, attempt.
+
+    `state` is what the machine needs to go on from the record, and nobody else.
+    """
 
     position: int
     attempt: int
@@ -78,3 +81,4 @@ class AttemptRecord(msgspec.Struct, frozen=True):
     error: Failure | None = None
     finished_at: datetime | None = None
     wake_at: datetime | None = None
+    state: Any = None

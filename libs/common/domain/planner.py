@@ -1,36 +1,35 @@
-"""Planning: given what has happened, which action is next?
+"""Planning: what a workflow version compiles to, and which of its actions may start after which.
 
-A definition is compiled once into a `Program`: its actions, nested ones included, in the order in which they are
-written. A branch stands before the actions of its arms; an arm that was not chosen is passed over.
+A definition is compiled once into a `Program`: its actions, nested ones included, at fixed positions in the order in
+which they are written. Every list of actions is a `Block`; a branch has one for each arm, a loop has one for its body.
 
     save ─ big? ─┬─ [arm 0] notify ─ tag ─┐
                  └─ [default] log ────────┴─ crm
     position  0     1        2      3          4   5
 
-`Progress` walks the program. It is built again after a crash by telling it the recorded results in order, so there is
-no second notion of state that could disagree with the records.
+Within a block an action starts when those that it `needs` are settled; one that says nothing starts when everything
+before it is. So a plain list runs in order, and branches run side by side only where somebody asked for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from libs.common.domain.catalogue import ActionKind
 from libs.common.domain.conditions import Conditions, compile_conditions
-from libs.common.domain.execution import ActionStatus, Failure
 from libs.common.domain.templates import Template, compile_template
-from libs.common.domain.workflow import Action, Definition, parse_branch
+from libs.common.domain.workflow import Action, Definition, parse_branch, parse_for_each
 
-TOP = -1
-"""Parent of an action that stands in no branch."""
+STEERING = frozenset({"branch", "for_each", "wait"})
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """An `if` and conditions, both of which must hold; either may be absent."""
+    """An `if` and conditions, both of which must hold; either may be absent. `text` says them to people."""
 
     test: Template | None
     conditions: Conditions | None
+    text: str
 
     def holds(self, scope: Mapping[str, Any]) -> bool:
         """Whether it holds. Raises `TemplateError`."""
@@ -41,7 +40,9 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One action at its place. `end` is the first position behind its own nested actions."""
+    """One action at its place. `needs`: how many siblings it waits for; `followers`: positions of those that wait for
+    it; `end`: the first position behind its own nested actions.
+    """
 
     position: int
     action: Action
@@ -49,9 +50,23 @@ class Step:
     guard: Guard | None
     config: Template
     arms: tuple[Guard | None, ...]
-    parent: int
-    arm: int
+    blocks: tuple["Block", ...]
+    needs: int
+    followers: tuple[int, ...]
     end: int
+
+    @property
+    def steers(self) -> bool:
+        """Whether the action only decides what comes next."""
+        return self.action.type in STEERING
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One list of actions. `missing`: for each position the number of siblings that it waits for."""
+
+    steps: tuple[Step, ...]
+    missing: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,7 @@ class Program:
     """A compiled workflow version."""
 
     definition: Definition
+    root: Block
     steps: tuple[Step, ...]
     positions: Mapping[str, int]
     output: Template | None
@@ -66,29 +82,69 @@ class Program:
 
 def compile_program(definition: Definition, kind_of: Callable[[str], ActionKind]) -> Program:
     """Compile a valid definition. `kind_of` names the kind of an action type."""
-    steps: list[Step] = []
-    _lay_out(definition.actions, TOP, 0, kind_of, steps)
+    steps: list[Step | Any] = []
+    root = _lay_out(definition.actions, kind_of, steps)
     output = None if definition.output is None else compile_template(definition.output)
-    return Program(definition, tuple(steps), {step.action.key: step.position for step in steps}, output)
+    return Program(definition, root, tuple(steps), {step.action.key: step.position for step in steps}, output)
 
 
-def _lay_out(
-    actions: Sequence[Action], parent: int, arm: int, kind_of: Callable[[str], ActionKind], steps: list[Step | Any]
-) -> None:
+def _lay_out(actions: Sequence[Action], kind_of: Callable[[str], ActionKind], steps: list[Step | Any]) -> Block:
+    needs = _needs(actions)
+    places: list[int] = []
+    nested: list[tuple[tuple[Guard | None, ...], tuple[Block, ...], int]] = []
     for action in actions:
-        position = len(steps)
+        places.append(len(steps))
         steps.append(None)
-        arms: tuple[Guard | None, ...] = ()
-        if action.type == "branch":
-            branch = parse_branch(action.config)
-            arms = (*(_guard(case.if_, case.conditions) for case in branch.cases), None)
-            for number, nested in enumerate((*(case.actions for case in branch.cases), branch.default)):
-                _lay_out(nested, position, number, kind_of, steps)
-        config = compile_template({} if arms else action.config)
-        guard = _guard(action.if_, action.conditions)
-        steps[position] = Step(
-            position, action, kind_of(action.type), guard, config, arms, parent, arm, len(steps)
+        arms, blocks = _inner(action, kind_of, steps)
+        nested.append((arms, blocks, len(steps)))
+    followers: list[list[int]] = [[] for _ in actions]
+    for index, needed in enumerate(needs):
+        for other in needed:
+            followers[other].append(places[index])
+    for index, action in enumerate(actions):
+        arms, blocks, end = nested[index]
+        steps[places[index]] = Step(
+            places[index], action, kind_of(action.type), _guard(action.if_, action.conditions), _config(action),
+            arms, blocks, len(needs[index]), tuple(followers[index]), end,
         )  # fmt: skip
+    made = tuple(steps[place] for place in places)
+    return Block(made, {step.position: step.needs for step in made})
+
+
+def _inner(
+    action: Action, kind_of: Callable[[str], ActionKind], steps: list[Step | Any]
+) -> tuple[tuple[Guard | None, ...], tuple[Block, ...]]:
+    """The guards of an action's arms and the blocks inside it."""
+    if action.type == "branch":
+        branch = parse_branch(action.config)
+        arms = (*(_guard(case.if_, case.conditions) for case in branch.cases), None)
+        lists = (*(case.actions for case in branch.cases), branch.default)
+        return arms, tuple(_lay_out(nested, kind_of, steps) for nested in lists)
+    if action.type == "for_each":
+        return (), (_lay_out(parse_for_each(action.config).actions, kind_of, steps),)
+    return (), ()
+
+
+def _config(action: Action) -> Template:
+    if action.type == "branch":
+        return compile_template({})
+    if action.type == "for_each":
+        return compile_template({"items": action.config["items"]})
+    return compile_template(action.config)
+
+
+def _needs(actions: Sequence[Action]) -> list[tuple[int, ...]]:
+    """For each action of a list the places of those it waits for. Who names none waits for all before it: it is enough
+    to wait for those of them that no other one waits for.
+    """
+    place = {action.key: index for index, action in enumerate(actions)}
+    ends: list[int] = []
+    found: list[tuple[int, ...]] = []
+    for index, action in enumerate(actions):
+        needed = tuple(ends) if action.needs is None else tuple(sorted({place[key] for key in action.needs}))
+        found.append(needed)
+        ends = [*(end for end in ends if end not in needed), index]
+    return found
 
 
 def _guard(test: str | bool | None, conditions: Any) -> Guard | None:
@@ -97,59 +153,8 @@ def _guard(test: str | bool | None, conditions: Any) -> Guard | None:
     return Guard(
         None if test is None else compile_template(test),
         compile_conditions(conditions) if conditions else None,
+        f"if {test}" if test is not None else "its conditions",
     )
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far one execution has come. `results` and `variables` are what templates see as `actions` and `vars`."""
-
-    program: Program
-    results: dict[str, Any] = field(default_factory=dict[str, Any])
-    variables: dict[str, Any] = field(default_factory=dict[str, Any])
-    executed: int = 0
-    failed: int = 0
-    skipped: int = 0
-    _cursor: int = 0
-    _chosen: dict[int, int] = field(default_factory=dict[int, int])
-
-    def next_step(self) -> Step | None:
-        """The action to run now; None when the workflow has no more."""
-        steps = self.program.steps
-        while self._cursor < len(steps):
-            step = steps[self._cursor]
-            if step.parent == TOP or self._chosen.get(step.parent) == step.arm:
-                return step
-            self._cursor = step.end
-        return None
-
-    def complete(self, step: Step, output: Any) -> None:
-        """The action has given `output`."""
-        self.executed += 1
-        if step.action.type == "set_variables":
-            self.variables.update(output)
-        elif step.arms:
-            self._chosen[step.position] = output["arm"]
-        self._pass(step, ActionStatus.COMPLETED, output, None, step.position + 1)
-
-    def skip(self, step: Step) -> None:
-        """The action's `if` or conditions did not hold."""
-        self.skipped += 1
-        self._pass(step, ActionStatus.SKIPPED, None, None, step.end)
-
-    def fail(self, step: Step, failure: Failure) -> bool:
-        """The action has failed for good. Returns whether the workflow goes on (`on_error`)."""
-        self.executed += 1
-        self.failed += 1
-        on_error = step.action.on_error
-        target = self.program.positions[on_error.removeprefix("goto:")] if on_error.startswith("goto:") else step.end
-        self._pass(step, ActionStatus.FAILED, None, failure, target)
-        return on_error != "stop"
-
-    def _pass(self, step: Step, status: ActionStatus, output: Any, failure: Failure | None, cursor: int) -> None:
-        error = None if failure is None else {"class": failure.error_class, "message": failure.message}
-        self.results[step.action.key] = {"status": status.value, "output": output, "error": error}
-        self._cursor = cursor
 
 
 def _truth(value: Any) -> bool:

@@ -1,234 +1,414 @@
 """One run of a workflow, as a pure machine: told what happened and what time it is, it says what to do next.
 
-    advance ──▶ Effect  the world must be touched: make the records durable, do it, then `settle`
-            ──▶ Wait    nothing to do before an instant: come back with `advance` then
-            ──▶ End     the run is over
+    advance ──▶ Turn  effects   make the records durable, start them, then tell `succeed` or `fail`, and `advance`
+                      wake_at   come back then, if nothing has ended before
+                      end       the run is over
 
 Actions without an effect are run on the way. Whatever was recorded completed is told, not run again: a run that is
 built from its records continues where they end. An attempt that was started and never finished is in doubt: it
-becomes `unknown`, and is tried again with the same idempotency key (at-least-once).
+becomes `unknown`, and unless the action says otherwise it is tried again with the same idempotency key
+(at-least-once).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from libs.common.domain.attempts import Attempts
 from libs.common.domain.catalogue import ActionKind
-from libs.common.domain.execution import ActionStatus, AttemptRecord, ExecutionStatus, Failure
+from libs.common.domain.execution import ActionStatus, ExecutionStatus, Failure
+from libs.common.domain.flow import chosen_arm, loop_items, wait_until
+from libs.common.domain.frames import Frame, Loop, Place
 from libs.common.domain.json_schema import instance_faults
-from libs.common.domain.masking import mask_config
-from libs.common.domain.planner import Program, Progress, Step
+from libs.common.domain.planner import Program, Step
+from libs.common.domain.progress import Progress
 from libs.common.domain.pure_actions import ActionFailed, run_pure
 from libs.common.domain.retry import is_retryable, wait_seconds
 from libs.common.domain.templates import TemplateError
-from libs.common.domain.workflow import RetryPolicy
+from libs.common.domain.turns import Effect, End, PastAttempt, Turn
+from libs.common.domain.workflow import RetryPolicy, parse_for_each
 
 CRASH_LIMIT = 10
 """So many attempts of one action in doubt, and it is given up: it is likely what kills the executors."""
+TURN_ACTIONS = 500
+"""Actions handled in one turn, so that a long loop neither blocks the process nor fills one commit."""
 
 _SHOWN_FAULTS = 10
 _NO_RETRY = RetryPolicy()
-_IN_DOUBT = Failure("unknown", "the executor stopped during this attempt; whether it took effect is not known")
 _CRASH_LOOP = Failure("crash_loop", "the executor stopped too often during this action")
+_IN_DOUBT = Failure("unknown", "the executor stopped during this attempt; whether it took effect is not known")
 _LOST_REASON = Failure("unknown", "the attempt failed")
+_OUT_OF_TIME = Failure("timeout", "the workflow ran out of time")
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """An attempt that touches the world. `record` is its row before the call; `key` is the same for every attempt."""
-
-    step: Step
-    config: dict[str, Any]
-    record: AttemptRecord
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing to do before `until`."""
-
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The run is over."""
-
-    status: ExecutionStatus
-    output: Any = None
-    failure: Failure | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PastAttempt:
-    """What the records say of an earlier attempt."""
-
-    position: int
-    attempt: int
-    status: ActionStatus
-    started_at: datetime
-    output: Any = None
-    failure: Failure | None = None
-    wake_at: datetime | None = None
-
-
-@dataclass(slots=True)
 class Run:
     """The state of one execution in the hands of one executor. `scope` is what its templates see.
 
-    `broken` says why it can't be run at all; such a run ends at once.
+    `broken` says why it can't be run at all; such a run ends at once. `original_id`: the execution that this one
+    repeats; effects keep its idempotency keys.
     """
 
-    execution_id: UUID
-    program: Program
-    scope: dict[str, Any]
-    started_at: datetime
-    deadline: datetime | None = None
-    traceparent: str = ""
-    broken: Failure | None = None
-    records: list[AttemptRecord] = field(default_factory=list[AttemptRecord])
-    _progress: Progress = field(init=False)
-    _past: dict[int, list[PastAttempt]] = field(default_factory=dict[int, list[PastAttempt]])
-
-    def __post_init__(self) -> None:
-        self._progress = Progress(self.program)
-        self.scope["actions"] = self._progress.results
-        self.scope["vars"] = self._progress.variables
-
-    @property
-    def progress(self) -> Progress:
-        """How far it is: counts and results."""
-        return self._progress
+    def __init__(
+        self, execution_id: UUID, program: Program, scope: dict[str, Any], started_at: datetime,
+        deadline: datetime | None = None, traceparent: str = "", broken: Failure | None = None,
+        original_id: UUID | None = None,
+    ) -> None:  # fmt: skip
+        self.execution_id, self.program, self.scope = execution_id, program, scope
+        self._known_by = original_id or execution_id
+        self.started_at, self.deadline, self.traceparent, self.broken = started_at, deadline, traceparent, broken
+        self.attempts = Attempts()
+        self.progress = Progress(program)
+        self._root = Frame(program.root)
+        self._ready: deque[tuple[Frame, Step]] = deque((self._root, step) for step in self._root.roots())
+        self._waits: dict[Place, tuple[datetime, Frame, Step]] = {}
+        self._under_way: dict[Place, tuple[Frame, Effect]] = {}
+        self._loops: dict[Place, Loop] = {}
+        self._begun: list[Effect] = []
+        self.scope["actions"] = self._root.results
+        self.scope["vars"] = self.progress.variables
 
     def remember(self, attempts: Sequence[PastAttempt]) -> None:
         """Tell what is on record, in the order of the attempts."""
-        for attempt in attempts:
-            self._past.setdefault(attempt.position, []).append(attempt)
+        self.attempts.remember(attempts)
 
-    def take_records(self) -> list[AttemptRecord]:
-        """The records that are new since the last call, for the journal."""
-        taken, self.records = self.records, []
-        return taken
-
-    def advance(self, now: datetime) -> Effect | Wait | End:
+    def advance(self, now: datetime) -> Turn:
         """Go on as far as possible without touching the world."""
-        if self.broken is not None:
-            return End(ExecutionStatus.FAILED, failure=self.broken)
         self.scope["now"] = now
-        while (step := self._progress.next_step()) is not None:
-            if self.deadline is not None and now >= self.deadline:
-                return End(ExecutionStatus.TIMED_OUT, failure=Failure("timeout", "the workflow ran out of time"))
-            outcome = self._enter(step, now)
-            if outcome is not None:
-                return outcome
-        return self._finish()
+        if self.broken is not None:
+            return Turn(end=End(ExecutionStatus.FAILED, failure=self.broken))
+        if self.deadline is not None and now >= self.deadline:
+            return Turn(end=self.interrupt(ExecutionStatus.TIMED_OUT, _OUT_OF_TIME, now))
+        self._wake(now)
+        budget = TURN_ACTIONS
+        while self._ready and budget > 0:
+            budget -= 1
+            frame, step = self._ready.popleft()
+            self._enter(frame, step, now)
+        effects, self._begun = tuple(self._begun), []
+        if self._ready:
+            return Turn(effects, wake_at=now)
+        if not self._is_over():
+            return Turn(effects, self._next_instant())
+        return Turn(end=self._close_records(self._end(now), now))
 
-    def succeed(self, effect: Effect, output: Any, now: datetime) -> None:
-        """The effect was done and gave `output`."""
-        self._record(effect.step, effect.record, ActionStatus.COMPLETED, now, output=output)
-        self._complete(effect.step, output)
+    def succeed(self, effect: Effect, output: Any, now: datetime, *, recorded: bool = False) -> None:
+        """The effect was done and gave `output`; `recorded`: its record says so already."""
+        frame = self._leave(effect)
+        if not recorded:
+            self.attempts.finish(effect.record, ActionStatus.COMPLETED, now, output=output)
+        self._complete(frame, effect.step, output)
+        self._look_after(frame)
 
-    def fail(self, effect: Effect, failure: Failure, now: datetime, unit_random: float) -> Wait | End | None:
-        """The attempt failed. Returns when to try again, the end of the run, or None: go on."""
-        policy = effect.step.action.retry or _NO_RETRY
-        record = effect.record
-        past = self._past.get(effect.step.position, ())
-        tried = record.attempt - sum(1 for attempt in past if attempt.status is ActionStatus.UNKNOWN)
-        if tried < policy.max_attempts and is_retryable(policy, failure.error_class, failure.http_status):
+    def fail(self, effect: Effect, failure: Failure, now: datetime, unit_random: float) -> None:
+        """The attempt failed. It is tried again after a pause if its retry policy has an attempt left for this."""
+        frame, step = self._leave(effect), effect.step
+        policy = step.action.retry or _NO_RETRY
+        place = Place(step.position, frame.iteration)
+        tried = effect.record.attempt - self.attempts.in_doubt(place)
+        again = tried < policy.max_attempts and is_retryable(policy, failure.error_class, failure.http_status)
+        if again and not frame.is_stopped:
             pause = failure.retry_after_seconds or wait_seconds(policy, tried, unit_random)
             wake_at = now + timedelta(seconds=pause)
-            self._record(effect.step, record, ActionStatus.FAILED, now, failure=failure, wake_at=wake_at)
-            self._keep(effect.step, record.attempt, ActionStatus.FAILED, now, wake_at)
-            return Wait(wake_at)
-        self._record(effect.step, record, ActionStatus.FAILED, now, failure=failure)
-        return self._give_up(effect.step, failure)
+            self.attempts.finish(effect.record, ActionStatus.FAILED, now, failure=failure, wake_at=wake_at)
+            self._waits[place] = (wake_at, frame, step)
+        else:
+            self.attempts.finish(effect.record, ActionStatus.FAILED, now, failure=failure)
+            self._give_up(frame, step, failure)
+        self._look_after(frame)
 
-    def _enter(self, step: Step, now: datetime) -> Effect | Wait | End | None:
-        """Handle the next action, from its records if it has any. None: it is settled, go on."""
-        past = self._past.get(step.position)
-        if not past:
-            return self._begin(step, now)
-        last = past[-1]
-        if last.status is ActionStatus.COMPLETED:
-            return self._complete(step, last.output)
-        if last.status is ActionStatus.SKIPPED:
-            return self._progress.skip(step)
-        if last.wake_at is not None:
-            if now < last.wake_at:
-                return Wait(last.wake_at)
-            return self._run(step, last.attempt + (last.status is ActionStatus.FAILED), now)
-        if last.status is ActionStatus.STARTED:
-            self._doubt(step, last, now)
-        if last.status is ActionStatus.FAILED:
-            return self._give_up(step, last.failure or _LOST_REASON)
-        if sum(1 for attempt in past if attempt.status is ActionStatus.UNKNOWN) > CRASH_LIMIT:
-            return self._fail_pure(step, last.attempt + 1, now, _CRASH_LOOP)
-        return self._run(step, last.attempt + 1, now)
+    def interrupt(self, status: ExecutionStatus, failure: Failure | None, now: datetime) -> End:
+        """End the run where it stands; what is under way is recorded as cancelled."""
+        reason = failure or Failure("cancelled", "the execution was cancelled")
+        for _, effect in self._under_way.values():
+            self.attempts.finish(effect.record, ActionStatus.CANCELLED, now, failure=reason)
+        self._cancel_waits(self._root, now)
+        self._cancel_loops(self._root)
+        return self._close_records(End(status, failure=failure), now)
 
-    def _begin(self, step: Step, now: datetime) -> Effect | Wait | End | None:
+    @property
+    def effects_under_way(self) -> int:
+        """How many effects were handed out and not told of yet."""
+        return len(self._under_way)
+
+    # One action
+
+    def _enter(self, frame: Frame, step: Step, now: datetime) -> None:
+        """Handle the action that is next, from its records if it has any."""
+        place = Place(step.position, frame.iteration)
+        past = self.attempts.of(place)
+        if past:
+            self._continue(frame, step, past, now)
+        elif step.position in frame.passed:
+            self._settle(frame, step)
+        elif not frame.is_stopped:
+            self._begin(frame, step, place, now)
+
+    def _begin(self, frame: Frame, step: Step, place: Place, now: datetime) -> None:
         """An action met for the first time: skip it, delay it or run it."""
         try:
-            if step.guard is not None and not step.guard.holds(self.scope):
-                self._append(step, 1, ActionStatus.SKIPPED, now, now)
-                return self._progress.skip(step)
+            if step.guard is not None and not step.guard.holds(self._scope(frame)):
+                why = Failure("skipped", f"{step.guard.text} did not hold")
+                self.attempts.append(step, place, 1, ActionStatus.SKIPPED, now, now, failure=why)
+                self._skip(frame, step)
+                return
         except TemplateError as error:
-            return self._fail_pure(step, 1, now, _template_failure(error))
+            self._fail_at_once(frame, step, place, 1, now, _template_failure(error))
+            return
         if step.action.delay_seconds > 0:
-            wake_at = now + timedelta(seconds=step.action.delay_seconds)
-            self._append(step, 1, ActionStatus.WAITING, now, None, wake_at=wake_at)
-            self._keep(step, 1, ActionStatus.WAITING, now, wake_at)
-            return Wait(wake_at)
-        return self._run(step, 1, now)
+            self._wait(frame, step, place, 1, now, now + timedelta(seconds=step.action.delay_seconds))
+        else:
+            self._run(frame, step, place, 1, now)
 
-    def _doubt(self, step: Step, last: PastAttempt, now: datetime) -> None:
-        """The attempt was started and nothing tells how it ended: that is what its record says from now on."""
-        self.records.append(
-            AttemptRecord(
-                step.position,
-                last.attempt,
-                step.action.key,
-                step.action.type,
-                ActionStatus.UNKNOWN,
-                last.started_at,
-                error=_IN_DOUBT,
-                finished_at=now,
-            )
-        )
-        self._keep(step, last.attempt, ActionStatus.UNKNOWN, last.started_at)
+    def _continue(self, frame: Frame, step: Step, past: Sequence[PastAttempt], now: datetime) -> None:
+        """An action that is on record: tell what it gave, or go on from its last attempt."""
+        place, last = Place(step.position, frame.iteration), past[-1]
+        if step.action.type == "for_each" and last.status is not ActionStatus.STARTED:
+            outer = None if frame.is_root_pass else frame.iteration
+            self.progress.count_past(self.attempts.inside(step, outer))
+        match last.status:
+            case ActionStatus.COMPLETED:
+                self._retell(frame, step, last)
+            case ActionStatus.SKIPPED:
+                self._skip(frame, step)
+            case ActionStatus.CANCELLED:
+                pass
+            case ActionStatus.FAILED if last.wake_at is None:
+                self._give_up(frame, step, last.failure or _LOST_REASON)
+            case ActionStatus.STARTED if step.action.type == "for_each":
+                self._loop(frame, step, last.state["items"])
+            case ActionStatus.STARTED:
+                self.attempts.doubt(step, place, last, _IN_DOUBT, now)
+                self._try_again(frame, step, place, now)
+            case ActionStatus.UNKNOWN:
+                self._try_again(frame, step, place, now)
+            case _:  # delayed, or failed and to be tried again
+                self._come_back(frame, step, place, last, now)
 
-    def _run(self, step: Step, attempt: int, now: datetime) -> Effect | End | None:
+    def _come_back(self, frame: Frame, step: Step, place: Place, last: PastAttempt, now: datetime) -> None:
+        """After a delay or the pause before another attempt, when it is over."""
+        if frame.is_stopped or last.wake_at is None:
+            self._drop(step, place, now)
+        elif now < last.wake_at:
+            self._waits[place] = (last.wake_at, frame, step)
+        elif step.action.type == "wait" and last.state is not None:
+            output = {"until": last.wake_at}
+            self.attempts.append(
+                step, place, last.attempt, ActionStatus.COMPLETED, last.started_at, now, output=output
+            )  # fmt: skip
+            self._complete(frame, step, output)
+        else:
+            self._run(frame, step, place, last.attempt + (last.status is ActionStatus.FAILED), now)
+
+    def _try_again(self, frame: Frame, step: Step, place: Place, now: datetime) -> None:
+        """After an attempt in doubt: once more, unless that was forbidden or has happened too often."""
+        doubts = self.attempts.in_doubt(place)
+        if frame.is_stopped:
+            return
+        if step.action.on_unknown == "fail":
+            self._fail_at_once(frame, step, place, self.attempts.last(place) + 1, now, _IN_DOUBT)
+        elif doubts > CRASH_LIMIT:
+            self._fail_at_once(frame, step, place, self.attempts.last(place) + 1, now, _CRASH_LOOP)
+        else:
+            self._run(frame, step, place, self.attempts.last(place) + 1, now)
+
+    def _run(self, frame: Frame, step: Step, place: Place, attempt: int, now: datetime) -> None:
         try:
-            if step.arms:
-                self._complete_pure(step, attempt, now, None, {"arm": self._choose(step)})
-                return None
-            config: dict[str, Any] = step.config.render(self.scope)
-            if step.kind is ActionKind.PURE:
-                self._complete_pure(step, attempt, now, config, run_pure(step.action.type, config))
-                return None
+            config: dict[str, Any] = step.config.render(self._scope(frame))
+            if step.steers:
+                self._run_flow(frame, step, place, attempt, config, now)
+            elif step.kind is ActionKind.PURE:
+                output = run_pure(step.action.type, config)
+                self.attempts.append(step, place, attempt, ActionStatus.COMPLETED, now, now, config, output)
+                self._complete(frame, step, output)
+            else:
+                key = f"{self._known_by}:{step.action.key}:{place.iteration}"
+                effect = Effect(step, config, self.attempts.start(step, place, attempt, config, now), key)
+                self._under_way[place] = (frame, effect)
+                self._begun.append(effect)
+                for catch in frame.catches:
+                    catch.under_way += 1
         except TemplateError as error:
-            return self._fail_pure(step, attempt, now, _template_failure(error))
+            self._fail_at_once(frame, step, place, attempt, now, _template_failure(error))
         except ActionFailed as error:
-            return self._fail_pure(step, attempt, now, error.failure)
-        record = AttemptRecord(
-            step.position,
-            attempt,
-            step.action.key,
-            step.action.type,
-            ActionStatus.STARTED,
-            now,
-            input=mask_config(config),
-        )
-        self._keep(step, attempt, ActionStatus.STARTED, now)
-        self.records.append(record)
-        return Effect(step, config, record, f"{self.execution_id}:{step.action.key}:{record.iteration}")
+            self._fail_at_once(frame, step, place, attempt, now, error.failure)
 
-    def _choose(self, step: Step) -> int:
-        """The first arm whose guard holds; the last one is the default and has none."""
-        return next(number for number, guard in enumerate(step.arms) if guard is None or guard.holds(self.scope))
+    def _run_flow(
+        self, frame: Frame, step: Step, place: Place, attempt: int, config: Mapping[str, Any], now: datetime
+    ) -> None:
+        """Actions that only decide what comes next."""
+        if step.arms:
+            arm = chosen_arm(step, self._scope(frame))
+            self.attempts.append(step, place, attempt, ActionStatus.COMPLETED, now, now, output={"arm": arm})
+            self._take_arm(frame, step, arm)
+        elif step.action.type == "for_each":
+            items = loop_items(config)
+            self.attempts.start(step, place, attempt, {"items": len(items)}, now, state={"items": items})
+            self._loop(frame, step, items)
+        else:
+            self._wait(frame, step, place, attempt, now, wait_until(config, now), config)
 
-    def _finish(self) -> End:
+    def _wait(
+        self, frame: Frame, step: Step, place: Place, attempt: int, now: datetime, until: datetime, config: Any = None
+    ) -> None:
+        """Nothing of this action before `until`; with a config the waiting is the action."""
+        state: dict[str, Any] | None = None if config is None else {}
+        self.attempts.append(
+            step, place, attempt, ActionStatus.WAITING, now, None, config, wake_at=until, state=state
+        )  # fmt: skip
+        self._waits[place] = (until, frame, step)
+
+    # What follows from it
+
+    def _retell(self, frame: Frame, step: Step, last: PastAttempt) -> None:
+        if step.arms:
+            self._take_arm(frame, step, last.output["arm"])
+            return
+        self._complete(frame, step, last.output)
+
+    def _take_arm(self, frame: Frame, step: Step, arm: int) -> None:
+        self.progress.complete(step, {"arm": arm})
+        self._keep_result(frame, step, ActionStatus.COMPLETED, {"arm": arm}, None)
+        self._open(Frame(step.blocks[arm], frame, step, frame.iteration, is_catch=False))
+
+    def _loop(self, frame: Frame, step: Step, items: list[Any]) -> None:
+        settings = parse_for_each(step.action.config)
+        loop = Loop(step, frame, items, settings.concurrency, settings.on_error == "continue")
+        self._loops[Place(step.position, frame.iteration)] = loop
+        self._feed(loop)
+
+    def _feed(self, loop: Loop) -> None:
+        """Start the iterations that may start; without any left the loop is over."""
+        while not loop.frame.is_stopped and (frame := loop.take()) is not None:
+            self._open(frame)
+        if loop.is_over:
+            self._end_loop(loop)
+
+    def _end_loop(self, loop: Loop) -> None:
+        frame, step, now = loop.frame, loop.step, self.scope["now"]
+        place = Place(step.position, frame.iteration)
+        if self._loops.pop(place, None) is None:
+            return
+        if loop.failure is not None and not loop.goes_on:
+            self.attempts.close(step, place, ActionStatus.FAILED, now, failure=loop.failure)
+            self._give_up(frame, step, loop.failure)
+        else:
+            output = loop.output()
+            self.attempts.close(step, place, ActionStatus.COMPLETED, now, output=output)
+            self._complete(frame, step, output)
+
+    def _open(self, frame: Frame) -> None:
+        """Let the actions of a block come up that need nobody; an empty block is over at once."""
+        self._ready.extend((frame, step) for step in frame.roots())
+        if frame.left == 0:
+            self._close(frame)
+
+    def _close(self, frame: Frame) -> None:
+        """Every action of the frame is settled."""
+        if frame.over or frame.owner is None or frame.parent is None:
+            return
+        frame.over = True
+        if frame.failure is not None:
+            self._cancel_loops(frame)
+        if not frame.is_catch:
+            self._settle(frame.parent, frame.owner)
+        elif (loop := self._loops.get(Place(frame.owner.position, frame.parent.iteration))) is not None:
+            loop.end(frame)
+            self._feed(loop)
+
+    def _complete(self, frame: Frame, step: Step, output: Any) -> None:
+        self.progress.complete(step, output)
+        self._keep_result(frame, step, ActionStatus.COMPLETED, output, None)
+        self._settle(frame, step)
+
+    def _skip(self, frame: Frame, step: Step) -> None:
+        self.progress.skip()
+        self._keep_result(frame, step, ActionStatus.SKIPPED, None, None)
+        self._settle(frame, step)
+
+    def _fail_at_once(
+        self, frame: Frame, step: Step, place: Place, attempt: int, now: datetime, failure: Failure
+    ) -> None:
+        self.attempts.append(step, place, attempt, ActionStatus.FAILED, now, now, failure=failure)
+        self._give_up(frame, step, failure)
+
+    def _give_up(self, frame: Frame, step: Step, failure: Failure) -> None:
+        """The action has failed for good: `on_error` decides."""
+        self.progress.fail()
+        self._keep_result(frame, step, ActionStatus.FAILED, None, failure)
+        on_error = step.action.on_error
+        if on_error == "stop":
+            self._stop(frame, failure if failure.action else _with_action(failure, step.action.key))
+            return
+        if on_error != "continue":
+            frame.pass_over(step.position, self.program.positions[on_error.removeprefix("goto:")])
+        self._settle(frame, step)
+
+    def _stop(self, frame: Frame, failure: Failure) -> None:
+        catch = frame.catch
+        if catch.failure is None:
+            catch.failure = failure
+            self._cancel_waits(catch, self.scope["now"])
+        self._look_after(frame)
+
+    def _settle(self, frame: Frame, step: Step) -> None:
+        self._ready.extend((frame, self.program.steps[position]) for position in frame.settle(step))
+        if frame.left == 0:
+            self._close(frame)
+
+    def _look_after(self, frame: Frame) -> None:
+        """End the stopped iterations around `frame` in which nothing is under way any more."""
+        for catch in frame.catches:
+            if catch.failure is not None and catch.under_way == 0:
+                self._close(catch)
+
+    def _leave(self, effect: Effect) -> Frame:
+        frame, _ = self._under_way.pop(Place(effect.record.position, effect.record.iteration))
+        for catch in frame.catches:
+            catch.under_way -= 1
+        return frame
+
+    # Time and end
+
+    def _wake(self, now: datetime) -> None:
+        due = [place for place, (until, _, _) in self._waits.items() if until <= now]
+        for place in due:
+            _, frame, step = self._waits.pop(place)
+            self._ready.append((frame, step))
+
+    def _cancel_waits(self, catch: Frame, now: datetime) -> None:
+        for place, (_, frame, step) in list(self._waits.items()):
+            if any(around is catch for around in frame.catches):
+                del self._waits[place]
+                self._drop(step, place, now)
+
+    def _drop(self, step: Step, place: Place, now: datetime) -> None:
+        """What waits here will not happen: a delay is cancelled, a failed attempt was the last."""
+        if self.attempts.of(place)[-1].status is ActionStatus.FAILED:
+            self.progress.fail()
+        else:
+            self.attempts.close(step, place, ActionStatus.CANCELLED, now)
+
+    def _cancel_loops(self, catch: Frame) -> None:
+        """Loops inside of what was stopped come to no end of their own."""
+        for place, loop in list(self._loops.items()):
+            if any(around is catch for around in loop.frame.catches):
+                del self._loops[place]
+                self.attempts.close(loop.step, place, ActionStatus.CANCELLED, self.scope["now"], failure=catch.failure)
+
+    def _next_instant(self) -> datetime | None:
+        instants = [until for until, _, _ in self._waits.values()]
+        if self.deadline is not None:
+            instants.append(self.deadline)
+        return min(instants, default=None)
+
+    def _is_over(self) -> bool:
+        return self._root.under_way == 0 and (self._root.failure is not None or self._root.left == 0)
+
+    def _end(self, now: datetime) -> End:
+        if self._root.failure is not None:
+            return self.interrupt(ExecutionStatus.FAILED, self._root.failure, now)
         if self.program.output is None:
             return End(ExecutionStatus.COMPLETED)
         try:
@@ -242,75 +422,31 @@ class Run:
             return End(ExecutionStatus.FAILED, output, Failure("output_schema", message))
         return End(ExecutionStatus.COMPLETED, output)
 
-    def _complete(self, step: Step, output: Any) -> None:
-        self._progress.complete(step, output)
-        self.scope[f"action_{step.position}_result"] = output
+    def _close_records(self, end: End, now: datetime) -> End:
+        """No record of an ended run stays open. In a run built from its records there may be some that it did not come
+        to again, because they stand in a stopped part.
+        """
+        if self.attempts.were_remembered:
+            self.attempts.close_all(self.program, _IN_DOUBT, now)
+            self.progress.recount(self.attempts.finals())
+        return end
 
-    def _complete_pure(self, step: Step, attempt: int, now: datetime, config: Any, output: Any) -> None:
-        self._append(step, attempt, ActionStatus.COMPLETED, now, now, config, output)
-        self._complete(step, output)
+    # What templates see
 
-    def _fail_pure(self, step: Step, attempt: int, now: datetime, failure: Failure) -> End | None:
-        self._append(step, attempt, ActionStatus.FAILED, now, now, failure=failure)
-        return self._give_up(step, failure)
+    def _scope(self, frame: Frame) -> Mapping[str, Any]:
+        names = frame.visible_names()
+        if not names:
+            return self.scope
+        return {**self.scope, **names, "actions": {**self._root.results, **frame.visible_results()}}
 
-    def _give_up(self, step: Step, failure: Failure) -> End | None:
-        if self._progress.fail(step, failure):
-            return None
-        return End(ExecutionStatus.FAILED, failure=_with_action(failure, step.action.key))
-
-    def _append(
-        self, step: Step, attempt: int, status: ActionStatus, now: datetime, finished_at: datetime | None,
-        config: Any = None, output: Any = None, failure: Failure | None = None, wake_at: datetime | None = None,
-    ) -> None:  # fmt: skip
-        self.records.append(
-            AttemptRecord(
-                step.position,
-                attempt,
-                step.action.key,
-                step.action.type,
-                status,
-                now,
-                0,
-                config,
-                output,
-                failure,
-                finished_at,
-                wake_at,
-            )
-        )
-
-    def _record(
-        self, step: Step, started: AttemptRecord, status: ActionStatus, now: datetime, *, output: Any = None,
-        failure: Failure | None = None, wake_at: datetime | None = None,
-    ) -> None:  # fmt: skip
-        self.records.append(
-            AttemptRecord(
-                step.position,
-                started.attempt,
-                started.key,
-                started.type,
-                status,
-                started.started_at,
-                started.iteration,
-                started.input,
-                output,
-                failure,
-                now,
-                wake_at,
-            )
-        )
-
-    def _keep(
-        self, step: Step, attempt: int, status: ActionStatus, started_at: datetime, wake_at: datetime | None = None
+    def _keep_result(
+        self, frame: Frame, step: Step, status: ActionStatus, output: Any, failure: Failure | None
     ) -> None:
-        """Remember an attempt as if it had been read from the records."""
-        past = self._past.setdefault(step.position, [])
-        entry = PastAttempt(step.position, attempt, status, started_at, wake_at=wake_at)
-        if past and past[-1].attempt == attempt:
-            past[-1] = entry
-        else:
-            past.append(entry)
+        error = None if failure is None else {"class": failure.error_class, "message": failure.message}
+        catch = frame.catch
+        catch.results[step.action.key] = {"status": status.value, "output": output, "error": error}
+        if catch is self._root and status is ActionStatus.COMPLETED:
+            self.scope[f"action_{step.position}_result"] = output
 
 
 def _template_failure(error: TemplateError) -> Failure:

@@ -50,6 +50,7 @@ class Action(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60
     retry: RetryPolicy | None = None
     on_error: str = "stop"
+    on_unknown: Literal["retry", "fail"] | None = None
 
 
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -89,6 +90,20 @@ def parse_branch(config: dict[str, Any]) -> BranchConfig:
     return msgspec.convert(config, BranchConfig)
 
 
+class ForEachConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The config of a `for_each`: `actions` run once for each of `items`, `concurrency` of them at a time."""
+
+    items: Any
+    actions: tuple[Action, ...]
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    on_error: Literal["stop", "continue"] = "stop"
+
+
+def parse_for_each(config: dict[str, Any]) -> ForEachConfig:
+    """The typed form of the config of an accepted `for_each` action."""
+    return msgspec.convert(config, ForEachConfig)
+
+
 def walk_actions(definition: Definition) -> Iterator[tuple[str, Action, bool]]:
     """Every action in document order: path (`actions[1].config.cases[0].actions[0]`), action, whether it is nested."""
     yield from _walk("actions", definition.actions, nested=False)
@@ -103,3 +118,5 @@ def _walk(path: str, actions: tuple[Action, ...], *, nested: bool) -> Iterator[t
             for number, case in enumerate(branch.cases):
                 yield from _walk(f"{here}.config.cases[{number}].actions", case.actions, nested=True)
             yield from _walk(f"{here}.config.default", branch.default, nested=True)
+        elif action.type == "for_each":
+            yield from _walk(f"{here}.config.actions", parse_for_each(action.config).actions, nested=True)

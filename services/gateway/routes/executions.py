@@ -1,4 +1,4 @@
-"""Executions: lists, one with the record of every attempt, and cancelling what nobody runs yet."""
+"""Executions: lists, one with the record of every attempt, and its live stream."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
-from litestar import Router, get, post
+from litestar import Router, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
@@ -15,13 +15,16 @@ from libs.common.db import execution_views as table
 from libs.common.db.execution_views import ExecutionFilter, StoredAttempt, StoredExecution
 from libs.common.db.pool import Database
 from libs.common.db.workflows import find_workflow
-from libs.common.domain.execution import TERMINAL, ExecutionStatus
-from libs.common.errors import Conflict, NotFound
+from libs.common.domain.execution import TERMINAL, ActionStatus, ExecutionStatus, Failure
+from libs.common.domain.frames import MAX_ITEMS
+from libs.common.errors import NotFound
 from services.gateway.auth import caller_of, parts_of, require_member
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
 from services.gateway.live import EVENT_STREAM, LiveStreams
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
+
+_read_failure = msgspec.json.Decoder(Failure).decode
 
 Status: TypeAlias = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "timed_out"]
 Statuses: TypeAlias = Annotated[
@@ -42,7 +45,9 @@ class TriggerRef(msgspec.Struct, frozen=True):
 
 
 class ActionExecution(msgspec.Struct, frozen=True):
-    """One attempt of one action. `position`: place in the workflow; `index`: loop index within `for_each`, else 0."""
+    """One attempt of one action. `position`: place in the workflow; `index`: loop index within `for_each`, else 0;
+    `why`: the reason for which it was skipped.
+    """
 
     key: str
     type: str
@@ -54,6 +59,7 @@ class ActionExecution(msgspec.Struct, frozen=True):
     input: Any
     output: Any
     error: Any
+    why: str | None
     started_at: datetime
     finished_at: datetime | None
     duration_ms: float | None
@@ -81,8 +87,10 @@ class ExecutionSummary(msgspec.Struct, frozen=True):
     finished_at: datetime | None
     duration_ms: float | None
     wake_at: datetime | None
+    paused: bool
     actor: str | None
     parent_id: UUID | None
+    retry_of: UUID | None
     trace_id: str | None
 
 
@@ -193,24 +201,6 @@ async def list_actions(
     return page(attempts, wanted, _action_of, lambda _: start + wanted.limit)
 
 
-@post(
-    "/executions/{execution_id:uuid}/cancel", status_code=200, responses=problems(400, 403, 404, 409),
-    summary="Cancel an execution",
-)  # fmt: skip
-async def cancel_execution(request: AnyRequest, execution_id: FromPath[UUID]) -> Execution:
-    """Ends an execution that is pending or waiting; 409 when it runs at this moment or has ended."""
-    caller = caller_of(request)
-    async with parts_of(request).database.connection() as connection:
-        cancelled = await table.cancel_parked_execution(connection, caller.tenant_id, execution_id)
-        row = await table.find_execution(connection, caller.tenant_id, execution_id)
-        if row is None:
-            raise _unknown()
-        if not cancelled:
-            raise Conflict(f"An execution that is {row.status} cannot be cancelled.")
-        attempts = await table.list_attempts(connection, caller.tenant_id, execution_id)
-    return _execution_of(row, attempts)
-
-
 def summary_of(row: StoredExecution) -> ExecutionSummary:
     """The row as clients see it."""
     return ExecutionSummary(**_fields(row))
@@ -249,24 +239,28 @@ def _fields(row: StoredExecution) -> dict[str, Any]:
         "finished_at": row.finished_at,
         "duration_ms": _milliseconds(row.started_at, row.finished_at),
         "wake_at": row.wake_at,
+        "paused": row.paused,
         "actor": row.actor,
         "parent_id": row.parent_id,
+        "retry_of": row.retry_of,
         "trace_id": row.traceparent.split("-")[1] if row.traceparent.count("-") == 3 else None,
     }
 
 
 def _action_of(row: StoredAttempt) -> ActionExecution:
+    skipped = row.status == ActionStatus.SKIPPED and row.error is not None
     return ActionExecution(
         key=row.key,
         type=row.type,
         position=row.position,
-        index=row.iteration,
+        index=row.iteration % MAX_ITEMS,
         attempt=row.attempt,
         status=row.status,
         success=row.status == "completed",
         input=_json(row.input),
         output=_json(row.output),
-        error=_json(row.error),
+        error=None if skipped else _json(row.error),
+        why=_read_failure(row.error).message if skipped and row.error else None,
         started_at=row.started_at,
         finished_at=row.finished_at,
         duration_ms=_milliseconds(row.started_at, row.finished_at),
@@ -277,7 +271,7 @@ def _action_of(row: StoredAttempt) -> ActionExecution:
 def _progress(row: StoredExecution) -> int:
     if row.status == ExecutionStatus.COMPLETED:
         return 100
-    settled = min(row.executed + row.failed + row.skipped, row.total)
+    settled = min(row.executed + row.skipped, row.total)
     share = 100 * settled // row.total if row.total else 0
     return share if row.status in TERMINAL else min(share, 99)
 
@@ -316,7 +310,6 @@ ROUTER = Router(
         show_execution,
         stream_execution,
         list_actions,
-        cancel_execution,
     ],
     guards=[require_member],
     security=TENANT_SECURITY,

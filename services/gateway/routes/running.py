@@ -59,7 +59,7 @@ async def execute(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[
         trigger_type="manual",
         input=msgspec.json.encode(body.input),
         actor=caller.actor,
-        traceparent=_traceparent(request),
+        traceparent=traceparent_of(request),
     )
     if key is None:
         return _answer(await parts_of(request).acceptor.accept(new), replayed=False)
@@ -101,7 +101,7 @@ def _idempotency_key(request: AnyRequest) -> str | None:
     return key
 
 
-def _traceparent(request: AnyRequest) -> str:
+def traceparent_of(request: AnyRequest) -> str:
     """The caller's trace goes on in the execution; without one, a trace begins here."""
     parent = parse_traceparent(request.headers.get("traceparent", ""))
     return format_traceparent(child_of(parent, random_token(8)) if parent else new_trace(random_token(24)))

@@ -20,7 +20,7 @@ TENANT, WORKFLOW = new_id(), new_id()
 def change(execution: UUID, epoch: int, status: str = "running", *, claims: bool = False) -> ExecutionChange:
     """A write of a worker that has done one action."""
     ended = status in ("completed", "failed")
-    record = ActionRow(0, 0, 1, "a", "log", "completed", "{}", f'"by epoch {epoch}"', None, NOW, NOW, None)
+    record = ActionRow(0, 0, 1, "a", "log", "completed", "{}", f'"by epoch {epoch}"', None, NOW, NOW, None, None)
     return ExecutionChange(
         TENANT, execution, epoch, claims, status, NOW if status == "waiting" else None, None, None, 1, 1, 0, 0, NOW,
         NOW if ended else None, [record],

@@ -27,11 +27,14 @@ _SYSTEM_WIDE = {
     "workers._FORGET": "workers belong to no tenant",
     "workers._RETIRE": "workers belong to no tenant",
     "executions._RELEASE_OF_DEAD": "what a dead worker held, of all tenants; names no other row",
+    "controlling._WISHES": "for what one worker runs, of all tenants",
     "idempotency._FORGET": "what is out of date, of all tenants",
 }
-_HOT = ("executions._WAKE", "executions._RELEASE_OF_DEAD", "executions._LOAD", "executions._LOAD_RECORDS",
-        "executions._CHANGE", "accepting._ACCEPT", "schedules._CLAIM", "execution_views._FIND",
-        "webhook_triggers._FIND")  # fmt: skip
+_HOT = (
+    "accepting._ACCEPT", "controlling._CANCEL", "controlling._WISHES", "execution_views._FIND", "executions._CHANGE",
+    "executions._LOAD", "executions._LOAD_RECORDS", "executions._RELEASE_OF_DEAD", "executions._WAKE",
+    "schedules._CLAIM", "webhook_triggers._FIND",
+)  # fmt: skip
 _BIG = ("executions", "action_executions", "webhook_logs", "triggers")
 
 

@@ -125,11 +125,30 @@ async def test_an_output_that_breaks_its_schema_fails_the_run(executor: Executor
     assert "output.n" in run["error"]["message"]
 
 
-async def test_a_workflow_that_takes_too_long_is_timed_out(executor: Executor, acme: World) -> None:
-    execution_id = await executor.begin([log("late", delay_seconds=3600)], timeout_seconds=1)
-    await executor.seen(execution_id, "waiting")
-    await acme.fetch("UPDATE executions SET wake_at = now()")
-    await acme.fetch("SELECT pg_sleep(1)")
-    await executor.sweep()
-    run = await executor.seen(execution_id, "timed_out")
-    assert run["error"]["class"] == "timeout"
+async def test_a_workflow_that_takes_too_long_is_timed_out(executor: Executor, endpoint: Endpoint) -> None:
+    endpoint.gate.clear()
+    run = await executor.run([log("first"), call(endpoint)], timeout_seconds=0.5)
+    assert (run["status"], run["error"]["class"]) == ("timed_out", "timeout")
+    assert attempts(run) == [("first", 1, "completed"), ("call", 1, "cancelled")]
+
+
+async def test_a_delay_longer_than_the_workflow_may_take_ends_with_it(executor: Executor) -> None:
+    run = await executor.run([log("late", delay_seconds=3600)], timeout_seconds=0.5)
+    assert (run["status"], attempts(run)) == ("timed_out", [("late", 1, "cancelled")])
+
+
+async def test_the_log_tells_what_happened_when(executor: Executor, endpoint: Endpoint, acme: World) -> None:
+    endpoint.script = [503]
+    retry = {"max_attempts": 2, "backoff": "fixed", "initial_seconds": 0.05, "jitter": False}
+    run = await executor.run([call(endpoint, retry=retry), log("no", **{"if": False}), log("yes")])
+    lines = (await acme.call("GET", f"/executions/{run['id']}/logs")).json()["items"]
+    assert [(line["event"], line["action"], line["attempt"]) for line in lines] == [
+        ("accepted", None, None), ("started", None, None),
+        ("action.started", "call", 1), ("action.failed", "call", 1),
+        ("action.started", "call", 2), ("action.completed", "call", 2),
+        ("action.skipped", "no", 1), ("action.started", "yes", 1), ("action.completed", "yes", 1),
+        ("completed", None, None),
+    ]  # fmt: skip
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    assert "the endpoint answered 503 (http_status)" in lines[3]["message"]
+    assert (await acme.call("GET", f"/executions/{run['id']}/logs", slug="other")).status_code == 404

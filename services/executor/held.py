@@ -1,0 +1,46 @@
+"""An execution in this worker's hands, and whether the worker keeps it."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from libs.common.domain.run import Run
+from libs.common.domain.turns import Effect, Turn
+
+SHORT_WAIT_SECONDS = 2.0
+"""A shorter wait is spent inside the executor; a longer one is a row that the scheduler finds."""
+
+
+class Control(StrEnum):
+    """What somebody wants of an execution that runs."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+
+
+@dataclass(slots=True)
+class Held:
+    """`epoch` is the one it writes under; `claimed` once its row says so. `wish`: what somebody wants of it; `bell`
+    rings when that changes. `effects`: those under way.
+    """
+
+    tenant_id: UUID
+    execution_id: UUID
+    workflow_id: UUID
+    epoch: int
+    run: Run
+    actor: str | None = None
+    claimed: bool = False
+    wish: Control | None = None
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
+    effects: "dict[asyncio.Task[Any], Effect]" = field(default_factory=dict)
+
+
+def parks(held: Held, turn: Turn, now: datetime) -> bool:
+    """Whether the worker lets go of it after this turn: nothing is under way, and nothing will be for a while."""
+    if turn.effects or held.effects:
+        return False
+    return turn.wake_at is None or (turn.wake_at - now).total_seconds() >= SHORT_WAIT_SECONDS

@@ -1,0 +1,48 @@
+"""Looks for what somebody wants of the executions that this worker runs, every second while it runs any."""
+
+import asyncio
+from uuid import UUID
+
+import structlog
+
+from libs.common.db.controlling import wishes_for
+from libs.common.db.pool import Database
+from libs.common.errors import Unavailable
+from services.executor.engine import Engine
+from services.executor.held import Control
+
+_LOOK_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Wishes:
+    """Tells the engine of each wish."""
+
+    def __init__(self, database: Database, worker: UUID, engine: Engine) -> None:
+        self._database, self._worker, self._engine = database, worker, engine
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_looking())
+
+    async def stop(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self._engine.is_idle:
+                continue
+            try:
+                async with self._database.connection() as connection:
+                    wishes = await wishes_for(connection, self._worker)
+            except Unavailable as error:
+                _log.warning("looking for wishes failed", reason=error.detail)
+                continue
+            for wish in wishes:
+                self._engine.control(wish.execution_id, Control(wish.control))
