@@ -26,12 +26,16 @@ AWAY = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # the server's farewell came on an idle connection, which is not seen as closed yet
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
-"""What the driver raises when the server is gone, going or not yet there."""
+"""What the driver raises when the server is gone, going or not yet there, or can't do it now: it shuts down, has no
+room, ended a deadlock, is a standby that only reads. The same statement may succeed later.
+"""
 
 _INDEX_PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
 _CONNECT_SECONDS = 5.0
@@ -80,7 +84,11 @@ class Database:
             raise Unavailable("The database is not connected.")
         try:
             async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
-                yield connection
+                try:
+                    yield connection
+                except (asyncpg.InternalClientError, asyncpg.ReadOnlySQLTransactionError):
+                    connection.terminate()  # of no use to the next one
+                    raise
         except AWAY as error:
             raise Unavailable(f"The database is away: {_reason(error)}") from error
 

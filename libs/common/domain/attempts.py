@@ -69,12 +69,14 @@ class Attempts:
         wake_at: datetime | None = None, state: Any = None,
     ) -> None:  # fmt: skip
         """An attempt that is over at once, or that waits."""
-        self._add(
-            _record(
-                step, place, attempt, status, started_at, input=config,
-                output=output, error=failure, finished_at=finished_at, wake_at=wake_at, state=state,
-            )
+        record = AttemptRecord(
+            place.position, attempt, step.action.key, step.action.type, status, started_at, place.iteration, config,
+            output, failure, finished_at, wake_at, state,
         )  # fmt: skip
+        if finished_at is None or self.were_remembered:
+            self._add(record)
+        else:  # nobody comes back to it, and remembering costs
+            self._records.append(record)
 
     def finish(
         self, started: AttemptRecord, status: ActionStatus, now: datetime, *, output: Any = None,

@@ -41,7 +41,7 @@ class Guard:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One action at its place. `needs`: how many siblings it waits for; `followers`: positions of those that wait for
-    it; `end`: the first position behind its own nested actions.
+    it; `end`: the first position behind its own nested actions; `steers`: it only decides what comes next.
     """
 
     position: int
@@ -54,11 +54,7 @@ class Step:
     needs: int
     followers: tuple[int, ...]
     end: int
-
-    @property
-    def steers(self) -> bool:
-        """Whether the action only decides what comes next."""
-        return self.action.type in STEERING
+    steers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +101,7 @@ def _lay_out(actions: Sequence[Action], kind_of: Callable[[str], ActionKind], st
         arms, blocks, end = nested[index]
         steps[places[index]] = Step(
             places[index], action, kind_of(action.type), _guard(action.if_, action.conditions), _config(action),
-            arms, blocks, len(needs[index]), tuple(followers[index]), end,
+            arms, blocks, len(needs[index]), tuple(followers[index]), end, action.type in STEERING,
         )  # fmt: skip
     made = tuple(steps[place] for place in places)
     return Block(made, {step.position: step.needs for step in made})

@@ -18,10 +18,10 @@ from uuid import UUID
 
 from libs.common.domain.attempts import Attempts
 from libs.common.domain.catalogue import ActionKind
+from libs.common.domain.ending import completed_end, of_action, template_failure
 from libs.common.domain.execution import ActionStatus, ExecutionStatus, Failure
 from libs.common.domain.flow import chosen_arm, loop_items, wait_until
 from libs.common.domain.frames import Frame, Loop, Place
-from libs.common.domain.json_schema import instance_faults
 from libs.common.domain.planner import Program, Step
 from libs.common.domain.progress import Progress
 from libs.common.domain.pure_actions import ActionFailed, run_pure
@@ -35,7 +35,6 @@ CRASH_LIMIT = 10
 TURN_ACTIONS = 500
 """Actions handled in one turn, so that a long loop neither blocks the process nor fills one commit."""
 
-_SHOWN_FAULTS = 10
 _NO_RETRY = RetryPolicy()
 _CRASH_LOOP = Failure("crash_loop", "the executor stopped too often during this action")
 _IN_DOUBT = Failure("unknown", "the executor stopped during this attempt; whether it took effect is not known")
@@ -154,7 +153,7 @@ class Run:
                 self._skip(frame, step)
                 return
         except TemplateError as error:
-            self._fail_at_once(frame, step, place, 1, now, _template_failure(error))
+            self._fail_at_once(frame, step, place, 1, now, template_failure(error))
             return
         if step.action.delay_seconds > 0:
             self._wait(frame, step, place, 1, now, now + timedelta(seconds=step.action.delay_seconds))
@@ -230,7 +229,7 @@ class Run:
                 for catch in frame.catches:
                     catch.under_way += 1
         except TemplateError as error:
-            self._fail_at_once(frame, step, place, attempt, now, _template_failure(error))
+            self._fail_at_once(frame, step, place, attempt, now, template_failure(error))
         except ActionFailed as error:
             self._fail_at_once(frame, step, place, attempt, now, error.failure)
 
@@ -339,7 +338,7 @@ class Run:
         self._keep_result(frame, step, ActionStatus.FAILED, None, failure)
         on_error = step.action.on_error
         if on_error == "stop":
-            self._stop(frame, failure if failure.action else _with_action(failure, step.action.key))
+            self._stop(frame, of_action(failure, step.action.key))
             return
         if on_error != "continue":
             frame.pass_over(step.position, self.program.positions[on_error.removeprefix("goto:")])
@@ -409,18 +408,7 @@ class Run:
     def _end(self, now: datetime) -> End:
         if self._root.failure is not None:
             return self.interrupt(ExecutionStatus.FAILED, self._root.failure, now)
-        if self.program.output is None:
-            return End(ExecutionStatus.COMPLETED)
-        try:
-            output = self.program.output.render(self.scope)
-        except TemplateError as error:
-            return End(ExecutionStatus.FAILED, failure=_template_failure(error))
-        schema = self.program.definition.output_schema
-        faults = [] if schema is None else instance_faults(schema, output, "output")
-        if faults:
-            message = "; ".join(f"{fault.path} {fault.message}" for fault in faults[:_SHOWN_FAULTS])
-            return End(ExecutionStatus.FAILED, output, Failure("output_schema", message))
-        return End(ExecutionStatus.COMPLETED, output)
+        return completed_end(self.program, self.scope)
 
     def _close_records(self, end: End, now: datetime) -> End:
         """No record of an ended run stays open. In a run built from its records there may be some that it did not come
@@ -434,6 +422,8 @@ class Run:
     # What templates see
 
     def _scope(self, frame: Frame) -> Mapping[str, Any]:
+        if frame is self._root:
+            return self.scope
         names = frame.visible_names()
         if not names:
             return self.scope
@@ -447,13 +437,3 @@ class Run:
         catch.results[step.action.key] = {"status": status.value, "output": output, "error": error}
         if catch is self._root and status is ActionStatus.COMPLETED:
             self.scope[f"action_{step.position}_result"] = output
-
-
-def _template_failure(error: TemplateError) -> Failure:
-    return Failure("template_error", error.detail, expression=error.expression)
-
-
-def _with_action(failure: Failure, key: str) -> Failure:
-    return Failure(
-        failure.error_class, failure.message, key, failure.expression, failure.http_status, failure.retry_after_seconds
-    )
