@@ -1,4 +1,4 @@
-"""How a run ends: its output from the workflow's template, checked against its schema; and failures as they are told."""
+"""How a run ends: its output from the workflow's template, checked by its schema; and failures as they are told."""
 
 from collections.abc import Mapping
 from typing import Any
