@@ -39,6 +39,7 @@ from services.gateway.routes import (
     controlling,
     execution_log,
     executions,
+    jobs,
     rerunning,
     running,
     testing,
@@ -51,7 +52,7 @@ __all__ = ["GatewayParts", "GatewayService", "create_app"]
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
-    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
+    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, jobs.ROUTER,
     action_types.ROUTER,
 )  # fmt: skip
 _BODIES = (
@@ -62,6 +63,7 @@ _BODIES = (
     *running.BODIES,
     *rerunning.BODIES,
     *testing.BODIES,
+    *jobs.BODIES,
 )
 
 

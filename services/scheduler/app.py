@@ -5,6 +5,7 @@ from libs.common.parts import Parts
 from libs.common.runtime import Checks
 from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
+from services.scheduler.jobs import Jobs
 from services.scheduler.loop import Loop
 from services.scheduler.rescue import Rescue
 from services.scheduler.waking import Waking
@@ -22,6 +23,7 @@ class SchedulerService:
                 Firing(parts.database, parts.acceptor),
                 Waking(parts.database, parts.bus, self._announcer),
                 Rescue(parts.database),
+                Jobs(parts.database, self._announcer),
                 Housekeeping(parts.database, parts.clock),
             ]
         )

@@ -109,6 +109,11 @@ def walk_actions(definition: Definition) -> Iterator[tuple[str, Action, bool]]:
     yield from _walk("actions", definition.actions, nested=False)
 
 
+def action_places(definition: Definition) -> list[tuple[int, str, str]]:
+    """Position, key and type of every action: what its records are known by."""
+    return [(place, action.key, action.type) for place, (_, action, _) in enumerate(walk_actions(definition))]
+
+
 def _walk(path: str, actions: tuple[Action, ...], *, nested: bool) -> Iterator[tuple[str, Action, bool]]:
     for index, action in enumerate(actions):
         here = f"{path}[{index}]"

@@ -16,7 +16,7 @@ from libs.common.domain.catalogue import CATALOGUE, ActionKind
 from libs.common.domain.execution import TERMINAL, ExecutionStatus
 from libs.common.domain.frames import MAX_ITEMS
 from libs.common.domain.json_schema import instance_faults
-from libs.common.domain.workflow import Definition, walk_actions
+from libs.common.domain.workflow import Definition, action_places
 from libs.common.errors import Conflict, InvalidInput, NotFound
 from services.gateway.auth import caller_of, parts_of, require_member
 from services.gateway.bodies import AnyRequest, read_object, to_struct
@@ -73,7 +73,7 @@ async def retry(request: AnyRequest, execution_id: FromPath[UUID]) -> Response[R
         kept = await repeat_execution(
             connection, caller.tenant_id, execution_id, new_id=fresh_id, version=version,
             input_json=_input(source, body.input, definition), actor=caller.actor, traceparent=traceparent,
-            actions=[(place, action.key, action.type) for place, (_, action, _) in enumerate(walk_actions(definition))],
+            actions=action_places(definition),
         )  # fmt: skip
     ready = Ready(caller.tenant_id, fresh_id, 0, source.workflow_id, version, b"", traceparent)
     parts_of(request).acceptor.announce_known([ready])

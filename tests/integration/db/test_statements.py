@@ -32,8 +32,8 @@ _SYSTEM_WIDE = {
 }
 _HOT = (
     "accepting._ACCEPT", "controlling._CANCEL", "controlling._WISHES", "execution_views._FIND", "executions._CHANGE",
-    "executions._LOAD", "executions._LOAD_RECORDS", "executions._RELEASE_OF_DEAD", "executions._WAKE",
-    "schedules._CLAIM", "webhook_triggers._FIND",
+    "executions._LOAD", "executions._LOAD_RECORDS", "executions._RELEASE_OF_DEAD", "executions._WAKE", "jobs._NEXT",
+    "rerunning._REPEAT", "schedules._CLAIM", "webhook_triggers._FIND",
 )  # fmt: skip
 _BIG = ("executions", "action_executions", "webhook_logs", "triggers")
 

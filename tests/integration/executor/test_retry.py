@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from libs.common.accept import Announcer
+from services.scheduler.jobs import Jobs
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import Endpoint, Executor, attempts
+from tests.integration.executor.conftest import Endpoint, Executor, attempts, until
 from tests.integration.executor.test_flow import for_each
 from tests.integration.executor.test_runs import call, log
 
@@ -80,3 +82,46 @@ async def test_an_edited_input_has_to_fit_the_schema(executor: Executor, acme: W
     wrong = await acme.call("POST", f"/executions/{run['id']}/retry", {"input": {}})
     assert wrong.status_code == 422
     assert await acme.count("executions") == 1
+
+
+async def worked_off(world: World, job_id: str) -> dict[str, Any]:
+    """The job, after a scheduler has had its turns."""
+    announcer = Announcer(world.bus)
+    while await Jobs(world.parts.database, announcer).work():
+        pass
+    await announcer.close()
+    return (await world.call("GET", f"/jobs/{job_id}")).json()
+
+
+async def test_many_are_run_again_by_a_job(executor: Executor, endpoint: Endpoint, acme: World) -> None:
+    endpoint.script = [500, 500, 500]
+    failed = [await executor.run([call(endpoint)]) for _ in range(3)]
+    await executor.run([log("fine")])
+    answer = await acme.call("POST", "/executions/retry", {"workflow_id": failed[0]["workflow_id"]})
+    one = await worked_off(acme, answer.json()["job_id"])
+    assert (answer.status_code, one["done"], one["finished_at"] is not None) == (202, 1, True)
+    rest = await worked_off(acme, (await acme.call("POST", "/executions/retry", {})).json()["job_id"])
+    assert rest["done"] == 3
+
+    async def all_ended() -> bool:
+        rows = await acme.fetch("SELECT status FROM executions WHERE retry_of IS NOT NULL")
+        return [row["status"] for row in rows] == ["completed"] * 4
+
+    await until(all_ended)
+    assert (await acme.call("GET", f"/jobs/{one['id']}", slug="other")).status_code == 404
+
+
+async def test_many_are_cancelled_by_a_job_of_their_tenant_only(executor: Executor, acme: World) -> None:
+    mine = [await executor.begin([log("late", delay_seconds=3600)]) for _ in range(3)]
+    for execution_id in mine:
+        await executor.seen(execution_id, "waiting")
+    theirs = (await acme.call("POST", "/executions/cancel", {}, slug="other")).json()["job_id"]
+    assert (await acme.call("GET", f"/jobs/{theirs}")).status_code == 404
+    await worked_off(acme, theirs)
+    assert (await executor.seen(mine[0], "waiting"))["status"] == "waiting"
+    job = await worked_off(acme, (await acme.call("POST", "/executions/cancel", {})).json()["job_id"])
+    assert (job["kind"], job["done"], job["passed_over"]) == ("cancel", 3, 0)
+    for execution_id in mine:
+        await executor.seen(execution_id, "cancelled")
+    wrong = await acme.call("POST", "/executions/cancel", {"status": ["completed"]})
+    assert wrong.status_code == 422
