@@ -5,7 +5,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup setup-dev demo run test chaos check format bench lock clean
+.PHONY: help setup setup-dev demo run test chaos simulate check format bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ chaos: setup-dev ## bad days at length: 10 000 calls while services are killed, 
 	@scripts/debian-packages.sh rabbitmq-server
 	@SIGNALBOX_CHAOS_CALLS=10000 SIGNALBOX_CHAOS_CALLS_PER_SECOND=400 SIGNALBOX_CHAOS_OUTAGE_SECONDS=20 \
 		$(PY) -m pytest -q -n 0 tests/e2e/chaos
+
+simulate: setup-dev ## 200 000 random runs of the machine with a crash after any flush (SCHEDULES=…)
+	@SIGNALBOX_SIMULATE_SCHEDULES=$(or $(SCHEDULES),200000) $(PY) -m pytest -q -n 2 tests/simulation
 
 check: setup-dev ## style, types, import contracts, dependencies
 	@ruff check .
