@@ -126,6 +126,6 @@ def test_a_run_ends_the_same_whatever_crashes(batch: int) -> None:
             statuses = [record.status for record in _finals(world).values()]
             assert not set(statuses) & set(_OPEN), seed
             counted = statuses.count(ActionStatus.COMPLETED) + statuses.count(ActionStatus.FAILED)
-            assert world.run.progress.executed == counted, seed
+            assert world.run.progress.executed == counted <= world.run.progress.total, seed
         assert _disagreements(calm, stormy) == [], seed
     assert crashes > 0

@@ -9,7 +9,7 @@ from libs.common.domain.turns import PastAttempt
 
 
 class Progress:
-    """`total` counts the actions of the program; one in a loop counts once there and once for each item when run."""
+    """`total` counts the actions of the program, those in a loop once for each item as soon as the items are known."""
 
     __slots__ = ("executed", "failed", "skipped", "total", "variables")
 
@@ -24,6 +24,10 @@ class Progress:
         if step.action.type == "set_variables":
             self.variables.update(output)
 
+    def expand(self, loop: Step, items: int) -> None:
+        """A loop has so many items."""
+        self.total += (items - 1) * (loop.end - loop.position - 1)
+
     def skip(self) -> None:
         """An action's `if` or conditions did not hold."""
         self.skipped += 1
@@ -37,6 +41,7 @@ class Progress:
         """Count from the last attempts of all actions."""
         self.executed = self.failed = self.skipped = 0
         self.count_past(attempts)
+        self.total = max(self.total, self.executed + self.skipped)
 
     def count_past(self, attempts: Iterable[PastAttempt]) -> None:
         """What happened inside of a loop that ended before: the last attempt of each of its actions."""

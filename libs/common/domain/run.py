@@ -166,6 +166,8 @@ class Run:
         if step.action.type == "for_each" and last.status is not ActionStatus.STARTED:
             outer = None if frame.is_root_pass else frame.iteration
             self.progress.count_past(self.attempts.inside(step, outer))
+            if last.state is not None:
+                self.progress.expand(step, len(_items_of(last)))
         match last.status:
             case ActionStatus.COMPLETED:
                 self._retell(frame, step, last)
@@ -176,7 +178,7 @@ class Run:
             case ActionStatus.FAILED if last.wake_at is None:
                 self._give_up(frame, step, last.failure or _LOST_REASON)
             case ActionStatus.STARTED if step.action.type == "for_each":
-                self._loop(frame, step, last.state["items"])
+                self._loop(frame, step, _items_of(last))
             case ActionStatus.STARTED:
                 self.attempts.doubt(step, place, last, _IN_DOUBT, now)
                 self._try_again(frame, step, place, now)
@@ -272,6 +274,7 @@ class Run:
         self._open(Frame(step.blocks[arm], frame, step, frame.iteration, is_catch=False))
 
     def _loop(self, frame: Frame, step: Step, items: list[Any]) -> None:
+        self.progress.expand(step, len(items))
         settings = parse_for_each(step.action.config)
         loop = Loop(step, frame, items, settings.concurrency, settings.on_error == "continue")
         self._loops[Place(step.position, frame.iteration)] = loop
@@ -437,3 +440,9 @@ class Run:
         catch.results[step.action.key] = {"status": status.value, "output": output, "error": error}
         if catch is self._root and status is ActionStatus.COMPLETED:
             self.scope[f"action_{step.position}_result"] = output
+
+
+def _items_of(loop: PastAttempt) -> list[Any]:
+    """The items that a recorded loop was begun with."""
+    assert loop.state is not None  # every loop that begins records them
+    return loop.state["items"]
