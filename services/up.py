@@ -18,6 +18,7 @@ import structlog
 from libs.common.clock import random_token
 from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.embedded.valkey import EmbeddedValkey
+from libs.common.errors import OperatorError
 from libs.common.parts import Parts, open_parts
 from libs.common.runtime import AsgiApp, Checks, HttpServer, stop_signal, with_health
 from libs.common.security.encryption import new_master_key
@@ -116,11 +117,18 @@ def _load_keys(data: Path) -> tuple[Keys, bool]:
     """The keys of this data folder, and whether they were made just now."""
     path = data / _KEYS_FILE
     if path.exists():
-        return msgspec.json.decode(path.read_bytes(), type=Keys), False
-    keys = Keys(f"sbp_{random_token().hex()}", new_master_key())
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Keys), False
+        except msgspec.MsgspecError:
+            raise OperatorError(f"{path} does not hold the keys of this installation; bring back its copy.") from None
+    keys, draft = Keys(f"sbp_{random_token().hex()}", new_master_key()), path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(msgspec.json.encode(keys))
+        file.flush()
+        os.fsync(descriptor)
+    draft.rename(path)
     return keys, True
 
 

@@ -39,7 +39,8 @@ def no_process_left() -> Iterator[None]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """Address of a private PostgreSQL; its role may create databases."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("data"), settings={"fsync": "off"})
+    # Without autovacuum: a worker of the server's own in a database keeps its role from dropping it.
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("data"), settings={"fsync": "off", "autovacuum": "off"})
     yield await server.start()
     await server.stop()
 

@@ -69,6 +69,8 @@ class HttpServer:
             self._socket = socket.create_server((host, port), backlog=4096)
         except OSError as error:
             raise OperatorError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
+        except OverflowError:
+            raise OperatorError(f"Cannot listen on {host}:{port}: a port is a number from 0 to 65535.") from None
         config = Config(
             cast("Any", app), lifespan="off", log_config=None, access_log=False, server_header=False, ws="none",
             timeout_keep_alive=_KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=int(drain_seconds), backlog=4096,

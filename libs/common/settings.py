@@ -4,9 +4,10 @@ Nothing reads the environment elsewhere. Bad values are one `OperatorError` that
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +16,14 @@ from libs.common.errors import OperatorError
 
 PREFIX = "SIGNALBOX_"
 MASK = "**********"
+
+_ADDRESSES: Mapping[str, Sequence[str]] = {
+    "database_url": ("postgresql", "postgres"),
+    "bus_url": ("amqp", "amqps", "memory"),
+    "redis_url": ("redis", "rediss", "unix"),
+    "public_url": ("https", "http"),
+}
+"""Settings that are addresses, with what each begins with."""
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -110,6 +119,7 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any
                 values[field.name] = overrides[field.name]
             elif text is not None:
                 values[field.name] = msgspec.convert(text, field.type, strict=False, dec_hook=_from_text)
+                _check_address(text, _ADDRESSES.get(field.name, ()))
         except (msgspec.ValidationError, ValueError) as error:
             faults.append(f"{PREFIX}{field.name.upper()}: {error}")
     if faults:
@@ -128,6 +138,18 @@ def describe_settings(settings: Settings) -> list[tuple[str, str, str, str]]:
         )
         for field in msgspec.structs.fields(Settings)
     ]
+
+
+def _check_address(text: str, schemes: Sequence[str]) -> None:
+    """Raises `ValueError`, which shows nothing of the address: a password may stand anywhere in a broken one."""
+    if not text or not schemes:
+        return
+    if text.partition("://")[0] not in schemes:
+        raise ValueError("must begin with " + " or ".join(f"{scheme}://" for scheme in schemes))
+    for place in urlsplit(text).netloc.rpartition("@")[2].split(","):
+        _, colon, port = place.rpartition(":")
+        if colon and not place.endswith("]") and not (port.isdecimal() and int(port) <= 65_535):
+            raise ValueError("the port is not a number from 0 to 65535; a / in a password is written %2F")
 
 
 def _from_text(kind: type, text: Any) -> Any:

@@ -1,5 +1,6 @@
 """The executor service: takes ready executions from the bus, runs them, records them."""
 
+import asyncio
 from uuid import UUID
 
 import structlog
@@ -16,7 +17,11 @@ from services.executor.journal import Journal
 from services.executor.leases import Lease
 from services.executor.live import LiveReporter
 from services.executor.programs import Programs
+from services.executor.secret_values import SecretValues
 from services.executor.wishes import Wishes
+
+_LAST_FLUSH_SECONDS = 2.0
+"""Beyond the drain time. While the database is away the journal would try for ever."""
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +39,14 @@ class ExecutorService:
         self._journal = Journal(parts.database, self.worker, self._live)
         self._http = HttpAction(parts.settings.egress_allow, parts.clock)
         self._engine = Engine(self._journal, self._http.types(), parts.clock, parts.settings.executor_slots)
-        self._consumer = ReadyConsumer(parts.bus, parts.database, Programs(parts.database), self._engine, parts.clock)
+        self._consumer = ReadyConsumer(
+            parts.bus,
+            parts.database,
+            Programs(parts.database),
+            SecretValues(parts.database, parts.vault, parts.clock, parts.settings.cache_seconds),
+            self._engine,
+            parts.clock,
+        )
         self._wishes = Wishes(parts.database, self.worker, self._engine)
         self._lease = Lease(parts.database, self.worker, "executor")
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}
@@ -48,12 +60,18 @@ class ExecutorService:
 
     async def stop(self) -> None:
         """Take no more, finish what is under way within the drain time, hand back the rest."""
-        await self._consumer.stop()
-        left = await self._engine.drain(self._settings.drain_seconds)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._settings.drain_seconds
+        await self._consumer.stop(self._settings.drain_seconds)
+        left = await self._engine.drain(max(0.0, end - loop.time()))
         if left:
             _log.info("executions handed back", executions=left)
         await self._wishes.stop()
-        await self._journal.close()
+        try:
+            async with asyncio.timeout(_LAST_FLUSH_SECONDS):
+                await self._journal.close()
+        except TimeoutError:
+            _log.warning("the last records are lost; their executions go on from the ones before")
         await self._live.close()
         await self._feed.close()
         await self._lease.stop()

@@ -7,7 +7,7 @@ then a crash brings it again. What nobody can read goes to the dead letters.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from libs.common.db.executions import load_pending, load_records
 from libs.common.db.pool import Database, Record
 from libs.common.db.versions import VersionKey
 from libs.common.domain.execution import ActionStatus, Failure
+from libs.common.domain.masking import Masker
 from libs.common.domain.run import Run
 from libs.common.domain.scope import build_scope
 from libs.common.domain.turns import PastAttempt
@@ -30,6 +31,7 @@ from libs.common.errors import Unavailable
 from services.executor.engine import Engine
 from services.executor.held import Control, Held
 from services.executor.programs import LoadedVersion, Programs
+from services.executor.secret_values import SecretValues
 
 _PREFETCH = 8
 """Messages, of many executions each, that wait here while others are under way."""
@@ -43,53 +45,71 @@ _decode_failure = msgspec.json.Decoder(Failure).decode
 class ReadyConsumer:
     """Takes ready executions from the bus and hands them to the engine."""
 
-    def __init__(self, bus: Bus, database: Database, programs: Programs, engine: Engine, clock: Clock) -> None:
-        self._bus, self._database, self._programs, self._engine, self._clock = bus, database, programs, engine, clock
+    def __init__(
+        self, bus: Bus, database: Database, programs: Programs, secrets: SecretValues, engine: Engine, clock: Clock
+    ) -> None:
+        self._bus, self._database, self._engine, self._clock = bus, database, engine, clock
+        self._programs, self._secrets = programs, secrets
         self._consumer: Consumer | None = None
 
     async def start(self) -> None:
         """Begin to consume."""
         self._consumer = await self._bus.consume(self._handle, _PREFETCH)
 
-    async def stop(self) -> None:
-        """Take no more; returns when the messages in hand are settled."""
+    async def stop(self, seconds: float) -> None:
+        """Take no more and put back what has not begun; the messages in hand are settled within that time."""
+        self._engine.refuse_more()
         if self._consumer is not None:
-            await self._consumer.stop()
+            await self._consumer.stop(seconds)
 
     async def _handle(self, delivery: Delivery) -> None:
-        await self._engine.wait_for_room()
+        if not await self._engine.wait_for_room():
+            await delivery.put_back()
+            return
         try:
             message = decode(delivery.body)
         except UndecodableMessage as error:
             _log.warning("message to the dead letters", reason=error.detail)
             await delivery.reject()
             return
-        try:
-            batch = await self._build(
-                [ready for ready in message.items if not self._engine.is_running(ready.execution_id)]
-            )
-        except Unavailable:
-            await asyncio.sleep(_DATABASE_AWAY_SECONDS)
-            await delivery.put_back()
-            return
-        if batch:
-            await self._engine.start(batch)
+        items = {item.execution_id: item for item in message.items}
+        with self._engine.reserved(items) as mine:
+            batch = await self._build_patiently([item for key, item in items.items() if key in mine])
+            if batch is None:
+                await delivery.put_back()
+                return
+            if batch:
+                await self._engine.start(batch)
         await delivery.ack()
 
+    async def _build_patiently(self, items: Sequence[Ready]) -> list[Held] | None:
+        """As `_build`, as soon as the database is there; None when the executor stops before.
+
+        The message stays in hand meanwhile: put back again and again it would end among the dead letters.
+        """
+        while await self._engine.wait_for_room():
+            try:
+                return await self._build(items)
+            except Unavailable:
+                await asyncio.sleep(_DATABASE_AWAY_SECONDS)
+        return None
+
     async def _build(self, items: Sequence[Ready]) -> list[Held]:
-        await self._programs.prepare({_version_of(item) for item in items})
+        loaded = await self._programs.load([_version_of(item) for item in items])
+        await self._secrets.load((version.tenant_id, one.secret_names) for version, one in loaded.items())
         fresh = [item for item in items if item.snapshot and item.epoch == 0]
         known = {item.execution_id: item for item in items if not (item.snapshot and item.epoch == 0)}
-        held = [self._held_from_message(item) for item in fresh]
-        return held + await self._held_from_rows(known) if known else held
+        held = [self._held_from_message(item, loaded[_version_of(item)]) for item in fresh]
+        return held + await self._held_from_rows(known, loaded) if known else held
 
-    def _held_from_message(self, item: Ready) -> Held:
+    def _held_from_message(self, item: Ready, loaded: LoadedVersion) -> Held:
         snapshot = decode_snapshot(item.snapshot)
         return self._held(
-            item, 1, snapshot.trigger_type, snapshot.trigger_id, snapshot.trigger_key, _decode_json(snapshot.input)
-        )
+            item, loaded, 1, snapshot.trigger_type, snapshot.trigger_id, snapshot.trigger_key,
+            _decode_json(snapshot.input),
+        )  # fmt: skip
 
-    async def _held_from_rows(self, items: dict[UUID, Ready]) -> list[Held]:
+    async def _held_from_rows(self, items: dict[UUID, Ready], loaded: Mapping[VersionKey, LoadedVersion]) -> list[Held]:
         wanted = [(item.tenant_id, item.execution_id) for item in items.values()]
         async with self._database.connection() as connection:
             rows = await load_pending(connection, wanted)
@@ -97,28 +117,33 @@ class ReadyConsumer:
         past: dict[UUID, list[PastAttempt]] = {}
         for record in records:
             past.setdefault(record["execution_id"], []).append(_past_attempt(record))
-        return [self._held_from_row(items[row["id"]], row, past.get(row["id"], [])) for row in rows]
+        return [self._held_from_row(items[row["id"]], row, past.get(row["id"], []), loaded) for row in rows]
 
-    def _held_from_row(self, item: Ready, row: Record, past: Sequence[PastAttempt]) -> Held:
+    def _held_from_row(
+        self, item: Ready, row: Record, past: Sequence[PastAttempt], loaded: Mapping[VersionKey, LoadedVersion]
+    ) -> Held:
         held = self._held(
-            item, row["epoch"] + 1, row["trigger_type"], row["trigger_id"], row["trigger_key"] or "",
-            _decode_json(row["input"]), row["original_id"],
+            item, loaded[_version_of(item)], row["epoch"] + 1, row["trigger_type"], row["trigger_id"],
+            row["trigger_key"] or "", _decode_json(row["input"]), row["original_id"],
         )  # fmt: skip
         held.run.remember(past)
         held.wish = Control(row["control"]) if row["control"] else None
         return held
 
     def _held(
-        self, item: Ready, epoch: int, trigger_type: str, trigger_id: UUID | None, trigger_key: str, data: Any,
-        original_id: UUID | None = None,
+        self, item: Ready, loaded: LoadedVersion, epoch: int, trigger_type: str, trigger_id: UUID | None,
+        trigger_key: str, data: Any, original_id: UUID | None = None,
     ) -> Held:  # fmt: skip
-        loaded = self._programs.find(_version_of(item))
         trigger = {"id": str(trigger_id) if trigger_id else None, "type": trigger_type, "key": trigger_key}
         execution = {"id": str(item.execution_id)}
         scope = build_scope(trigger, data, execution, loaded.workflow, loaded.tenant)
+        mask = None
+        if loaded.secret_names:
+            secrets = self._secrets.find(item.tenant_id, loaded.secret_names)
+            scope["secrets"], mask = secrets, Masker(secrets.values()).mask
         run = Run(
             item.execution_id, loaded.program, scope, self._clock.now(), _deadline(item, loaded), item.traceparent,
-            loaded.broken, original_id,
+            loaded.broken, original_id, mask,
         )  # fmt: skip
         return Held(item.tenant_id, item.execution_id, item.workflow_id, epoch, run)
 

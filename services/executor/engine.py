@@ -11,8 +11,8 @@ whoever has it continues from the records.
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -44,16 +44,34 @@ class Engine:
         self._journal, self._effects, self._clock, self._slots = journal, effects, clock, slots
         self._held: dict[UUID, Held] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._reserved: set[UUID] = set()
+        self._refuses = False
         self._room = asyncio.Event()
         self._room.set()
 
-    async def wait_for_room(self) -> None:
-        """Returns when another batch may start."""
+    async def wait_for_room(self) -> bool:
+        """Returns when another batch may start; False when none may any more."""
         await self._room.wait()
+        return not self._refuses
 
-    def is_running(self, execution_id: UUID) -> bool:
-        """Whether this engine has the execution under way."""
-        return execution_id in self._tasks
+    def refuse_more(self) -> None:
+        """Begin nothing more; whoever waits for room is told so."""
+        self._refuses = True
+        self._room.set()
+
+    @contextmanager
+    def reserved(self, ids: Iterable[UUID]) -> Generator[Collection[UUID]]:
+        """Those of the executions that nobody has in hand here: the caller has, within the block.
+
+        The database takes a second claim of the same worker for the repetition of the first one, whose answer was
+        lost, so that copies of a message have to be told apart here.
+        """
+        mine = {execution_id for execution_id in ids if execution_id not in self._tasks} - self._reserved
+        self._reserved |= mine
+        try:
+            yield mine
+        finally:
+            self._reserved -= mine
 
     @property
     def is_idle(self) -> bool:
@@ -108,7 +126,7 @@ class Engine:
 
     def _note_load(self) -> None:
         metrics.set_running(len(self._tasks))
-        if len(self._tasks) < self._slots:
+        if self._refuses or len(self._tasks) < self._slots:
             self._room.set()
         else:
             self._room.clear()

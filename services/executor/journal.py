@@ -20,7 +20,7 @@ from libs.common.db.executions import ActionRow, ExecutionChange, change_executi
 from libs.common.db.group_commit import GroupCommit, RefusedWrite
 from libs.common.db.local_writes import LocalResult
 from libs.common.db.pool import Database
-from libs.common.domain.execution import AttemptRecord, ExecutionStatus, Failure
+from libs.common.domain.execution import ActionStatus, AttemptRecord, ExecutionStatus, Failure
 from libs.common.domain.turns import Turn
 from libs.common.errors import Unavailable
 from libs.common.telemetry import metrics
@@ -31,6 +31,11 @@ NEVER = datetime.max.replace(tzinfo=UTC)
 """For PostgreSQL `infinity`: what waits for somebody, not for a time."""
 
 _RETRY_SECONDS = 0.5
+_ENDED = {
+    ActionStatus.STARTED.value: ActionStatus.CANCELLED.value,
+    ActionStatus.WAITING.value: ActionStatus.CANCELLED.value,
+}
+"""What becomes of an attempt that was to begin, when its execution ends before."""
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -121,11 +126,18 @@ def _change(held: Held, turn: Turn, now: datetime) -> ExecutionChange:
 
 
 def _unstorable(change: ExecutionChange, now: datetime) -> ExecutionChange:
-    """The end of an execution whose records cannot be stored."""
-    failure = Failure("unstorable", "the database does not take a value of this run")
+    """The end of an execution whose records cannot be stored; what happened stands there without its values."""
+    error = _json(Failure("unstorable", "the database does not take a value of this run"))
+    records = [
+        msgspec.structs.replace(
+            row, status=_ENDED.get(row.status, row.status), finished_at=row.finished_at or now, wake_at=None,
+            input=None, output=None, state=None, error=None if row.error is None else error,
+        )
+        for row in change.records
+    ]  # fmt: skip
     return msgspec.structs.replace(
-        change, status=ExecutionStatus.FAILED.value, wake_at=None, output=None, error=_json(failure), finished_at=now,
-        records=(),
+        change, status=ExecutionStatus.FAILED.value, wake_at=None, output=None, error=error, finished_at=now,
+        records=records,
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Workflow versions, compiled. A version is immutable, so what is compiled once stays right."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import structlog
@@ -11,6 +11,7 @@ from libs.common.db.versions import VersionKey, VersionRow, load_versions
 from libs.common.domain.catalogue import kind_of
 from libs.common.domain.execution import Failure
 from libs.common.domain.planner import Block, Program, compile_program
+from libs.common.domain.secret_names import secret_names
 from libs.common.domain.workflow import Definition
 
 _KEEP = 2_000
@@ -21,12 +22,14 @@ _decode = msgspec.json.Decoder(Definition).decode
 
 
 class LoadedVersion(msgspec.Struct, frozen=True):
-    """A compiled version and what templates may say of its workflow and tenant; `broken`: why it can't be run."""
+    """A compiled version and what templates may say of its workflow and tenant; `broken`: why it can't be run;
+    `secret_names`: the secrets that it uses."""
 
     program: Program
     workflow: dict[str, object]
     tenant: dict[str, object]
     broken: Failure | None = None
+    secret_names: frozenset[str] = frozenset()
 
 
 _NOTHING = Program(Definition(name=""), Block((), {}), (), {}, None)
@@ -40,25 +43,20 @@ class Programs:
         self._database = database
         self._compiled: OrderedDict[VersionKey, LoadedVersion] = OrderedDict()
 
-    async def prepare(self, keys: Iterable[VersionKey]) -> None:
-        """Have all of these compiled, with at most one query. Raises `Unavailable`."""
-        missing = {key for key in keys if key not in self._compiled}
-        if not missing:
-            return
-        async with self._database.connection() as connection:
-            rows = await load_versions(connection, list(missing))
-        for row in rows:
-            self._compiled[VersionKey(row.tenant_id, row.workflow_id, row.version)] = _compile(row)
+    async def load(self, keys: Iterable[VersionKey]) -> Mapping[VersionKey, LoadedVersion]:
+        """All of these compiled, with at most one query; a broken one for each that is gone. Raises `Unavailable`."""
+        wanted = set(keys)
+        found = {key: self._compiled[key] for key in wanted if key in self._compiled}
+        if missing := wanted - found.keys():
+            async with self._database.connection() as connection:
+                rows = await load_versions(connection, list(missing))
+            found |= {VersionKey(row.tenant_id, row.workflow_id, row.version): _compile(row) for row in rows}
+        for key, loaded in found.items():
+            self._compiled[key] = loaded
+            self._compiled.move_to_end(key)
         while len(self._compiled) > _KEEP:
             self._compiled.popitem(last=False)
-
-    def find(self, key: VersionKey) -> LoadedVersion:
-        """The version that `prepare` has compiled; a broken one if it is not there."""
-        found = self._compiled.get(key)
-        if found is None:
-            return _MISSING
-        self._compiled.move_to_end(key)
-        return found
+        return {key: found.get(key, _MISSING) for key in wanted}
 
 
 def _compile(row: VersionRow) -> LoadedVersion:
@@ -71,4 +69,4 @@ def _compile(row: VersionRow) -> LoadedVersion:
         _log.exception("workflow version does not compile", **workflow)
         failure = Failure("internal", f"this version of the workflow does not compile: {type(error).__name__}")
         return LoadedVersion(_NOTHING, workflow, tenant, failure)
-    return LoadedVersion(program, {**workflow, "name": definition.name}, tenant)
+    return LoadedVersion(program, {**workflow, "name": definition.name}, tenant, None, secret_names(definition))

@@ -42,6 +42,7 @@ from services.gateway.routes import (
     jobs,
     rerunning,
     running,
+    secrets,
     testing,
     triggers,
     workflows,
@@ -52,7 +53,7 @@ __all__ = ["GatewayParts", "GatewayService", "create_app"]
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
-    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, jobs.ROUTER,
+    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, jobs.ROUTER, secrets.ROUTER,
     action_types.ROUTER,
 )  # fmt: skip
 _BODIES = (
@@ -64,6 +65,7 @@ _BODIES = (
     *rerunning.BODIES,
     *testing.BODIES,
     *jobs.BODIES,
+    *secrets.BODIES,
 )
 
 

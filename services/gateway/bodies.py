@@ -61,9 +61,10 @@ def _check_content_type(header: str | None) -> None:
     media_type, _, parameters = header.partition(";")
     if media_type.strip().lower() not in JSON_TYPES:
         raise UnsupportedType("The body must be application/json.")
-    charset = parameters.partition("charset=")[2].strip(' "').lower()
-    if charset not in ("", "utf-8", "utf8"):
-        raise UnsupportedType("The body must be UTF-8.")
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip(' "').lower() not in ("utf-8", "utf8"):
+            raise UnsupportedType("The body must be UTF-8.")
 
 
 def _check_unique_names(raw: bytes) -> None:

@@ -1,11 +1,15 @@
 """One webhook call as it came in, read from ASGI: bounded in size, not yet judged."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from math import inf
 from typing import Any
 
 import msgspec
 
 from libs.common.errors import MalformedInput, TooLarge
+
+_MOST_DIGITS = 15
+"""Of a number that is worth reading: Python refuses some thousands of them."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -45,8 +49,7 @@ async def read_body(call: Call, receive: Receive, limit_bytes: int) -> bytes:
     """The body. Raises `TooLarge` by the declared length and again by what really comes, `MalformedInput` on an early
     close.
     """
-    declared = call.header("content-length")
-    if declared.isdigit() and int(declared) > limit_bytes:
+    if _declared_length(call) > limit_bytes:
         raise TooLarge(limit_bytes)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
@@ -55,6 +58,15 @@ async def read_body(call: Call, receive: Receive, limit_bytes: int) -> bytes:
             raise TooLarge(limit_bytes)
         return body
     return await _read_rest(message, receive, limit_bytes)
+
+
+def _declared_length(call: Call) -> float:
+    """What the caller says; 0 when it is no number."""
+    text = call.header("content-length")
+    if not text.isascii() or not text.isdigit():
+        return 0
+    digits = text.lstrip("0")
+    return int(digits or "0") if len(digits) <= _MOST_DIGITS else inf
 
 
 async def _read_rest(message: MutableMapping[str, Any], receive: Receive, limit_bytes: int) -> bytes:

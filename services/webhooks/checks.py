@@ -24,6 +24,9 @@ class Credentials(msgspec.Struct, frozen=True):
     token: str
     hmac: HmacSpec | None
 
+    def __repr__(self) -> str:
+        return "Credentials(***)"
+
 
 def make_credentials(config: WebhookConfig, address_token: str, secrets: dict[str, str]) -> Credentials:
     """The credentials of a trigger from its config and its opened secrets."""

@@ -140,7 +140,10 @@ class Ingress:
         )  # fmt: skip
         await self._acceptor.accept(new, _call_row(trigger, call, "accepted", 202, headers_json, body, started, new.id))
         metrics.count_webhook_call("accepted")
-        _log.debug("call accepted", tenant_id=row.tenant_id, trigger_id=row.id, execution_id=new.id)
+        _log.debug(
+            "call accepted", tenant_id=row.tenant_id, trigger_id=row.id, execution_id=new.id,
+            trace_id=new.traceparent[3:35],
+        )  # fmt: skip
         return Answer(True, new.id, "The workflow has been started.")
 
 

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,17 +25,20 @@ from tests.servers import RabbitMQ, ServiceProcess, free_port
 
 SERVICES = ("gateway", "webhooks", "scheduler", "executor")
 PLATFORM_KEY = "e2e-platform-key-3f9c"
+SLOW_SECONDS = 0.1
+"""So that some call is under way whenever something breaks."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 class Echo:
     """What the workflows call: counts the calls of each `Idempotency-Key`; `/flaky` fails a key's first call, `/held`
-    answers nobody until `release` is set.
+    keeps a key's first call waiting until `release` is set, `/slow` takes its time.
     """
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.calls: Counter[str] = Counter()
+        self.latest: dict[str, datetime] = {}
         self.bodies: list[Any] = []
         self.came = asyncio.Event()
         self.release = asyncio.Event()
@@ -42,12 +46,15 @@ class Echo:
     async def answer(self, request: web.Request) -> web.Response:
         key, body = request.headers["Idempotency-Key"], await request.json()
         self.calls[key] += 1
+        self.latest[key] = datetime.now(UTC)
         self.bodies.append(body)
         self.came.set()
         if request.path == "/flaky" and self.calls[key] == 1:
             return web.json_response({"error": "not yet"}, status=503)
         if request.path == "/held" and self.calls[key] == 1:
             await self.release.wait()
+        if request.path == "/slow":
+            await asyncio.sleep(SLOW_SECONDS)
         return web.json_response({"received": body})
 
 

@@ -11,7 +11,7 @@ import asyncpg
 
 from libs.common.clock import Clock, SystemClock
 from libs.common.db.partitions import make_partitions
-from libs.common.db.pool import AWAY, Record, address
+from libs.common.db.pool import AWAY, Record, address, reason
 from libs.common.errors import OperatorError
 
 _LOCK_KEY = 7_309_744_017  # any constant; shared by all processes of all releases
@@ -26,17 +26,21 @@ _RECORD = "INSERT INTO schema_migrations (name) VALUES ($1)"
 
 
 async def migrate(dsn: str, clock: Clock | None = None) -> list[str]:
-    """Apply what is missing; returns the names applied. Raises `OperatorError` when the server can't be used."""
+    """Apply what is missing; returns the names applied. Raises `OperatorError` when the server can't be used, or when
+    a later release has migrated it.
+    """
     if not dsn:
         raise OperatorError("SIGNALBOX_DATABASE_URL is not set (signalbox up brings its own PostgreSQL).")
     try:
         connection: asyncpg.Connection[Record] = await asyncpg.connect(dsn, timeout=5)
     except (*AWAY, asyncpg.PostgresError, ValueError) as error:
-        raise OperatorError(f"PostgreSQL at {address(dsn)}: {error}") from error
+        raise OperatorError(f"PostgreSQL at {address(dsn)}: {reason(error)}") from error
     try:
         await connection.execute(_LOCK, _LOCK_KEY)
         applied = await _apply_missing(connection)
         await make_partitions(connection, (clock or SystemClock()).now())
+    except (*AWAY, asyncpg.InsufficientPrivilegeError) as error:
+        raise OperatorError(f"PostgreSQL at {address(dsn)}: {reason(error)}") from error
     finally:
         await connection.close()
     return applied
@@ -45,7 +49,10 @@ async def migrate(dsn: str, clock: Clock | None = None) -> list[str]:
 async def _apply_missing(connection: "asyncpg.Connection[Record]") -> list[str]:
     await connection.execute(_CREATE_LEDGER)
     known: set[str] = {row["name"] for row in await connection.fetch(_APPLIED)}
-    missing = [(name, sql) for name, sql in migrations() if name not in known]
+    ours = migrations()
+    if foreign := sorted(known - {name for name, _ in ours}):
+        raise OperatorError(f"The database belongs to a later release of Signalbox: this one has no {foreign[-1]}.")
+    missing = [(name, sql) for name, sql in ours if name not in known]
     for name, sql in missing:
         async with connection.transaction():
             await connection.execute(sql)

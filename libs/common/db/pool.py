@@ -64,7 +64,7 @@ class Database:
                 server_settings={"application_name": f"signalbox-{self._name}", **_INDEX_PLANS},
             )
         except (*AWAY, asyncpg.PostgresError, ValueError) as error:
-            raise OperatorError(f"PostgreSQL at {address(self._dsn)}: {_reason(error)}") from error
+            raise OperatorError(f"PostgreSQL at {address(self._dsn)}: {reason(error)}") from error
 
     async def close(self) -> None:
         """Give every connection back to the server; cuts off what still runs after five seconds."""
@@ -90,7 +90,7 @@ class Database:
                     connection.terminate()  # of no use to the next one
                     raise
         except AWAY as error:
-            raise Unavailable(f"The database is away: {_reason(error)}") from error
+            raise Unavailable(f"The database is away: {reason(error)}") from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
@@ -124,8 +124,11 @@ async def _keep_session(_connection: Connection) -> None:
 def address(dsn: str) -> str:
     """Host, port and database of a DSN: what may be shown, without the credential."""
     parts = urlsplit(dsn)
-    return f"{parts.hostname or 'local socket'}:{parts.port or 5432}{parts.path}" if parts.scheme else "(no address)"
+    if not parts.scheme or ("@" in dsn and "@" not in parts.netloc):  # a password with a slash
+        return "(no readable address)"
+    return f"{parts.netloc.rpartition('@')[2] or 'local socket'}{parts.path}"
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Why, in one line."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -11,7 +11,7 @@ becomes `unknown`, and unless the action says otherwise it is tried again with t
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -30,6 +30,8 @@ from libs.common.domain.templates import TemplateError
 from libs.common.domain.turns import Effect, End, PastAttempt, Turn
 from libs.common.domain.workflow import RetryPolicy, parse_for_each
 
+Mask = Callable[[Any], Any]
+
 CRASH_LIMIT = 10
 """So many attempts of one action in doubt, and it is given up: it is likely what kills the executors."""
 TURN_ACTIONS = 500
@@ -46,16 +48,19 @@ class Run:
     """The state of one execution in the hands of one executor. `scope` is what its templates see.
 
     `broken` says why it can't be run at all; such a run ends at once. `original_id`: the execution that this one
-    repeats; effects keep its idempotency keys.
+    repeats; effects keep its idempotency keys. `mask`: takes the values of secrets out of whatever is recorded, and of
+    whatever templates see later: what is live and what is read from the records must not differ. Only the config of
+    an effect has them.
     """
 
     def __init__(
         self, execution_id: UUID, program: Program, scope: dict[str, Any], started_at: datetime,
         deadline: datetime | None = None, traceparent: str = "", broken: Failure | None = None,
-        original_id: UUID | None = None,
+        original_id: UUID | None = None, mask: Mask | None = None,
     ) -> None:  # fmt: skip
         self.execution_id, self.program, self.scope = execution_id, program, scope
         self._known_by = original_id or execution_id
+        self._mask: Mask = mask or _as_it_is
         self.started_at, self.deadline, self.traceparent, self.broken = started_at, deadline, traceparent, broken
         self.attempts = Attempts()
         self.progress = Progress(program)
@@ -94,7 +99,7 @@ class Run:
 
     def succeed(self, effect: Effect, output: Any, now: datetime, *, recorded: bool = False) -> None:
         """The effect was done and gave `output`; `recorded`: its record says so already."""
-        frame = self._leave(effect)
+        frame, output = self._leave(effect), self._mask(output)
         if not recorded:
             self.attempts.finish(effect.record, ActionStatus.COMPLETED, now, output=output)
         self._complete(frame, effect.step, output)
@@ -102,7 +107,7 @@ class Run:
 
     def fail(self, effect: Effect, failure: Failure, now: datetime, unit_random: float) -> None:
         """The attempt failed. It is tried again after a pause if its retry policy has an attempt left for this."""
-        frame, step = self._leave(effect), effect.step
+        frame, step, failure = self._leave(effect), effect.step, self._mask(failure)
         policy = step.action.retry or _NO_RETRY
         place = Place(step.position, frame.iteration)
         tried = effect.record.attempt - self.attempts.in_doubt(place)
@@ -153,7 +158,7 @@ class Run:
                 self._skip(frame, step)
                 return
         except TemplateError as error:
-            self._fail_at_once(frame, step, place, 1, now, template_failure(error))
+            self._fail_at_once(frame, step, place, 1, now, self._mask(template_failure(error)))
             return
         if step.action.delay_seconds > 0:
             self._wait(frame, step, place, 1, now, now + timedelta(seconds=step.action.delay_seconds))
@@ -217,21 +222,22 @@ class Run:
     def _run(self, frame: Frame, step: Step, place: Place, attempt: int, now: datetime) -> None:
         try:
             config: dict[str, Any] = step.config.render(self._scope(frame))
+            shown: dict[str, Any] = self._mask(config)
             if step.steers:
-                self._run_flow(frame, step, place, attempt, config, now)
+                self._run_flow(frame, step, place, attempt, shown, now)
             elif step.kind is ActionKind.PURE:
-                output = run_pure(step.action.type, config)
-                self.attempts.append(step, place, attempt, ActionStatus.COMPLETED, now, now, config, output)
+                output = run_pure(step.action.type, shown)
+                self.attempts.append(step, place, attempt, ActionStatus.COMPLETED, now, now, shown, output)
                 self._complete(frame, step, output)
             else:
                 key = f"{self._known_by}:{step.action.key}:{place.iteration}"
-                effect = Effect(step, config, self.attempts.start(step, place, attempt, config, now), key)
+                effect = Effect(step, config, self.attempts.start(step, place, attempt, shown, now), key)
                 self._under_way[place] = (frame, effect)
                 self._begun.append(effect)
                 for catch in frame.catches:
                     catch.under_way += 1
         except TemplateError as error:
-            self._fail_at_once(frame, step, place, attempt, now, template_failure(error))
+            self._fail_at_once(frame, step, place, attempt, now, self._mask(template_failure(error)))
         except ActionFailed as error:
             self._fail_at_once(frame, step, place, attempt, now, error.failure)
 
@@ -411,7 +417,8 @@ class Run:
     def _end(self, now: datetime) -> End:
         if self._root.failure is not None:
             return self.interrupt(ExecutionStatus.FAILED, self._root.failure, now)
-        return completed_end(self.program, self.scope)
+        end = completed_end(self.program, self.scope)
+        return End(end.status, self._mask(end.output), self._mask(end.failure))
 
     def _close_records(self, end: End, now: datetime) -> End:
         """No record of an ended run stays open. In a run built from its records there may be some that it did not come
@@ -440,6 +447,10 @@ class Run:
         catch.results[step.action.key] = {"status": status.value, "output": output, "error": error}
         if catch is self._root and status is ActionStatus.COMPLETED:
             self.scope[f"action_{step.position}_result"] = output
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _items_of(loop: PastAttempt) -> list[Any]:

@@ -22,6 +22,9 @@ class ApiKey(msgspec.Struct, frozen=True):
     prefix: str
     hash: bytes
 
+    def __repr__(self) -> str:
+        return f"ApiKey({self.prefix}…)"
+
 
 def new_api_key(random: bytes) -> ApiKey:
     """A key from 32 random bytes."""

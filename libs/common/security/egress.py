@@ -32,9 +32,16 @@ _DENIED: tuple[Network, ...] = tuple(
 )  # fmt: skip
 
 _SENSITIVE: tuple[Network, ...] = tuple(
-    ip_network(text) for text in ("127.0.0.0/8", "::1/128", "169.254.0.0/16", "fd00:ec2::254/128")
-)
-"""Loopback and cloud metadata: only an allowed network that lies within one of these opens it, a wide one does not."""
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8", "127.0.0.0/8", "::/96", "::1/128",
+        "169.254.0.0/16", "100.100.100.200/32", "168.63.129.16/32", "192.0.0.192/32", "fe80::/10",
+        "fd00:ec2::/32", "fd20:ce::/32",
+    )
+)  # fmt: skip
+"""This machine (0.0.0.0 and :: are other names of loopback) and the metadata of clouds: only an allowed network that
+lies within one of these opens it, a wide one does not.
+"""
 
 _NAT64 = ip_network("64:ff9b::/96")
 _POOL_LIMIT = 200
@@ -46,6 +53,10 @@ class BlockedDestination(SignalboxError):
     """An action wanted to connect to an address that is not allowed. Never says which address a name resolved to."""
 
     slug = "blocked-destination"
+
+
+class BlockedConnection(OSError):
+    """The same, in the form that connectors understand: they go on with the next address of the name."""
 
 
 class EgressPolicy:
@@ -79,7 +90,10 @@ def guarded_session(policy: EgressPolicy) -> "aiohttp.ClientSession":
 
     def guarded_socket(info: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, target = info
-        policy.check_address(ip_address(str(target[0]).partition("%")[0]))
+        try:
+            policy.check_address(ip_address(str(target[0]).partition("%")[0]))
+        except BlockedDestination as error:
+            raise BlockedConnection(error.detail) from None
         return socket.socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(

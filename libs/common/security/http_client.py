@@ -4,18 +4,20 @@ can name.
 No error text holds an address that a name resolved to, or anything of an answer's body.
 """
 
+import asyncio
 import base64
+import re
 from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from libs.common.errors import SignalboxError
-from libs.common.security.egress import BlockedDestination
+from libs.common.errors import MalformedInput, SignalboxError
+from libs.common.json_input import decode_json
+from libs.common.security.egress import BlockedConnection
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
@@ -28,6 +30,20 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEEP_METHOD = frozenset({307, 308})
 _FOR_STRANGERS = frozenset({"accept", "accept-language", "user-agent", "traceparent"})
 """What a redirect may take along to another origin. A credential can be in a header of any name, so the rest stays."""
+_ABOUT_BODIES = frozenset({"content-type", "content-encoding", "content-language"})
+_FRAMING = frozenset({"content-length", "transfer-encoding", "trailer", "upgrade"})
+"""Where a message ends is the client's own business. Connections are shared: a request hidden behind a wrong end would
+take the answer that belongs to somebody else's.
+"""
+_NO_REQUESTS = frozenset({"CONNECT", "TRACE"})
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CHARSETS = frozenset(
+    {f"iso-8859-{part}" for part in range(1, 17) if part != 12} | {f"windows-{page}" for page in range(1250, 1259)}
+    | {"utf-16", "utf-16le", "utf-16be", "latin1", "koi8-r", "koi8-u", "shift_jis", "euc-jp", "iso-2022-jp", "euc-kr"}
+    | {"gb2312", "gbk", "gb18030", "big5"}
+)  # fmt: skip
+"""What text comes in besides UTF-8. Python knows more, slow and strange ones among them, so others are not believed."""
 _CHUNK_BYTES = 65_536
 
 
@@ -68,60 +84,79 @@ class OutgoingResponse(msgspec.Struct, frozen=True):
 
 async def send(session: aiohttp.ClientSession, request: OutgoingRequest) -> OutgoingResponse:
     """Send it and read the answer, whatever its status. Raises `SendFailed`."""
-    _check(request)
+    url = _checked_url(request)
+    _check_head(request)
     started = perf_counter()
     try:
-        return await _send_following(session, request, started)
-    except BlockedDestination as error:
-        raise SendFailed("blocked", error.detail) from None
+        async with asyncio.timeout(request.timeout_seconds):
+            return await _send_following(session, request, url, started)
     except TimeoutError:
         raise SendFailed("timeout", f"no answer within {request.timeout_seconds:g} seconds") from None
+    except aiohttp.ClientConnectorCertificateError as error:  # a ValueError too
+        raise SendFailed("connection", f"{error.host} has no certificate that can be trusted") from error
     except (aiohttp.InvalidURL, ValueError):
         raise SendFailed("invalid_request", "the URL or a header is not valid") from None
     except aiohttp.ClientConnectorError as error:
-        raise SendFailed("connection", f"cannot connect to {urlsplit(request.url).hostname}") from error
+        if isinstance(error.os_error, BlockedConnection):
+            raise SendFailed("blocked", str(error.os_error)) from None
+        raise SendFailed("connection", f"cannot connect to {error.host}") from error
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise SendFailed("connection", "the connection broke") from error
     except aiohttp.ClientError as error:
         raise SendFailed("protocol", f"the answer cannot be read: {type(error).__name__}") from error
 
 
-def _check(request: OutgoingRequest) -> None:
+def _checked_url(request: OutgoingRequest) -> URL:
     try:
-        parts = urlsplit(request.url)
+        url = URL(request.url)
     except ValueError:
         raise SendFailed("invalid_request", "the URL is not valid") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if url.scheme not in ("http", "https") or not url.host:
         raise SendFailed("invalid_request", "the URL must start with http:// or https:// and name a host")
-    if parts.username is not None or parts.password is not None:
+    if _names_user(url):
         raise SendFailed("invalid_request", "the URL must not hold a user name or password")
+    return url.extend_query(request.query) if request.query else url
+
+
+def _names_user(url: URL) -> bool:
+    return url.user is not None or url.password is not None
+
+
+def _check_head(request: OutgoingRequest) -> None:
+    if _TOKEN.fullmatch(request.method) is None or request.method.upper() in _NO_REQUESTS:
+        raise SendFailed("invalid_request", "the method is not one that can be sent")
     for name, value in request.headers.items():
-        if any(character in name + value for character in "\r\n\0"):
-            raise SendFailed("invalid_request", "a header holds a line break")
+        if _TOKEN.fullmatch(name) is None:
+            raise SendFailed("invalid_request", "the name of a header is not valid")
+        if _CONTROL.search(value) is not None:
+            raise SendFailed("invalid_request", f"the header {name} holds a line break or another control character")
+        if name.lower() in _FRAMING:
+            raise SendFailed("invalid_request", f"the header {name} cannot be set: it follows from the body")
 
 
-async def _send_following(session: aiohttp.ClientSession, request: OutgoingRequest, started: float) -> OutgoingResponse:
-    method, url, headers, body = request.method, URL(request.url), dict(request.headers), request.body
-    if request.query:
-        url = url.extend_query(request.query)
-    left = MAX_REDIRECTS if request.follow_redirects else 0
-    timeout = aiohttp.ClientTimeout(total=request.timeout_seconds, sock_connect=CONNECT_SECONDS)
-    while True:
+async def _send_following(
+    session: aiohttp.ClientSession, request: OutgoingRequest, url: URL, started: float
+) -> OutgoingResponse:
+    method, headers, body = request.method, dict(request.headers), request.body
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+    for _ in range(MAX_REDIRECTS + 1):
         async with session.request(
             method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False
         ) as response:
             target = response.headers.get("Location")
-            if response.status not in _REDIRECTS or target is None or left == 0:
+            if not request.follow_redirects or response.status not in _REDIRECTS or target is None:
                 return await _read(response, request.max_response_bytes, started)
-            left -= 1
             following = url.join(URL(target))
-            if following.scheme not in ("http", "https") or following.user is not None:
+            if following.scheme not in ("http", "https") or _names_user(following):
                 raise SendFailed("invalid_request", "the redirect leads to an address that is not allowed")
-            if following.origin() != url.origin():
+            strange = following.origin() != url.origin()
+            if strange:
                 headers = {name: value for name, value in headers.items() if name.lower() in _FOR_STRANGERS}
-            if response.status not in _KEEP_METHOD or following.origin() != url.origin():
+            if response.status not in _KEEP_METHOD or strange:
                 method, body = ("GET" if method != "HEAD" else method), None
+                headers = {name: value for name, value in headers.items() if name.lower() not in _ABOUT_BODIES}
             url = following
+    raise SendFailed("protocol", f"more than {MAX_REDIRECTS} redirects")
 
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int, started: float) -> OutgoingResponse:
@@ -141,18 +176,28 @@ def _value(raw: bytes, media_type: str, charset: str | None) -> tuple[Any, bool]
         return None, False
     if media_type == "application/json" or media_type.endswith("+json"):
         try:
-            return msgspec.json.decode(raw), False
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return decode_json(raw), False
+        except MalformedInput:
             pass  # an answer that only claims to be JSON is kept as the text that it is
     try:
-        return raw.decode(charset or "utf-8"), False
-    except (UnicodeDecodeError, LookupError):
+        named = (charset or "").lower()
+        return raw.decode(named if named in _CHARSETS else "utf-8"), False
+    except UnicodeDecodeError:
         return base64.b64encode(raw).decode(), True
 
 
 def _plain(headers: "CIMultiDictProxy[str]") -> dict[str, str]:
     plain: dict[str, str] = {}
     for name, value in cast("Mapping[str, str]", headers).items():
-        key = name.lower()
-        plain[key] = f"{plain[key]}, {value}" if key in plain else value
+        key, text = name.lower(), _readable(value)
+        plain[key] = f"{plain[key]}, {text}" if key in plain else text
     return plain
+
+
+def _readable(value: str) -> str:
+    """aiohttp reads headers as UTF-8 and keeps bytes that are none as halves of surrogate pairs: those are Latin-1."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value

@@ -33,6 +33,9 @@ class HmacSpec(msgspec.Struct, frozen=True):
     signed_content: str = "{body}"
     tolerance_seconds: float = 300
 
+    def __repr__(self) -> str:
+        return f"HmacSpec({self.header}, {self.algorithm})"
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """What came of a check: the name of what failed, or None; and which secret matched."""
@@ -82,8 +85,11 @@ def _failed_timestamp(headers: Mapping[str, str], spec: HmacSpec, now: datetime)
 
 
 def _candidates(given: str, spec: HmacSpec) -> list[bytes]:
-    """The digests that the header offers: one, or several separated by commas or spaces."""
-    texts = given.replace(",", " ").split()[:_MAX_CANDIDATES]
+    """The digests that the header offers: one, or several separated by commas or spaces, whichever the prefix lacks."""
+    for separator in ", ":
+        if separator not in spec.prefix:
+            given = given.replace(separator, "\n")
+    texts = [text for part in given.split("\n") if (text := part.strip(" ,"))][:_MAX_CANDIDATES]
     digests = [_decode(text[len(spec.prefix) :], spec.encoding) for text in texts if text.startswith(spec.prefix)]
     return [digest for digest in digests if digest is not None]
 

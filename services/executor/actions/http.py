@@ -128,7 +128,7 @@ def _retry_after(text: str, now: datetime) -> float | None:
         return min(float(text), _LONGEST_RETRY_AFTER_SECONDS)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return min(max((at - now).total_seconds(), 0.0), _LONGEST_RETRY_AFTER_SECONDS)

@@ -173,9 +173,9 @@ async def stream_execution(request: AnyRequest, execution_id: FromPath[UUID]) ->
         execution = await _load(database, tenant_id, execution_id)
         return msgspec.json.encode(execution), execution.status in TERMINAL
 
-    await look()
+    present = await look()
     streams: LiveStreams = request.app.state["live_streams"]
-    return Stream(streams.follow(tenant_id, execution_id, look), media_type=EVENT_STREAM)
+    return Stream(streams.follow(tenant_id, execution_id, present, look), media_type=EVENT_STREAM)
 
 
 @get(

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import structlog
 from litestar import Response, Router, post
 from litestar.params import FromPath
 
@@ -20,6 +21,8 @@ from services.gateway.input_schemas import InputSchemas
 from services.gateway.parts import Caller
 
 _KEY_CHARACTERS = 255
+
+_log = structlog.get_logger(__name__)
 
 
 class Execute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,10 +64,16 @@ async def execute(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[
         actor=caller.actor,
         traceparent=traceparent_of(request),
     )
+    acceptor, replayed = parts_of(request).acceptor, False
     if key is None:
-        return _answer(await parts_of(request).acceptor.accept(new), replayed=False)
-    request_hash = hashlib.sha256(workflow_id.bytes + raw).digest()
-    execution_id, replayed = await parts_of(request).acceptor.accept_once(new, key, request_hash)
+        execution_id = await acceptor.accept(new)
+    else:
+        request_hash = hashlib.sha256(workflow_id.bytes + raw).digest()
+        execution_id, replayed = await acceptor.accept_once(new, key, request_hash)
+    if not replayed:
+        _log.debug(
+            "run accepted", tenant_id=caller.tenant_id, execution_id=execution_id, trace_id=new.traceparent[3:35]
+        )
     return _answer(execution_id, replayed=replayed)
 
 

@@ -18,9 +18,11 @@ from libs.common.domain.conditions import compile_conditions
 from libs.common.domain.dry_run import DryRun, dry_run
 from libs.common.domain.execution import AttemptRecord
 from libs.common.domain.frames import MAX_ITEMS
+from libs.common.domain.masking import MASK
 from libs.common.domain.planner import compile_program
 from libs.common.domain.run import Run
 from libs.common.domain.scope import build_scope
+from libs.common.domain.secret_names import secret_names
 from libs.common.domain.trigger import TriggerSpec
 from libs.common.domain.workflow import Definition
 from libs.common.errors import Fault, InvalidInput, NotFound
@@ -108,6 +110,7 @@ async def test_workflow(request: AnyRequest, workflow_id: FromPath[UUID]) -> Tri
     shown = {"id": None, "type": kind, "key": trigger.key if trigger else ""}
     workflow = {"id": str(workflow_id), "name": definition.name, "version": stored.version}
     scope = build_scope(shown, data, {"id": str(new_id())}, workflow, {"id": str(caller.tenant_id)})
+    scope["secrets"] = dict.fromkeys(secret_names(definition), MASK)
     now = trial.scheduled_for or parts_of(request).clock.now()
     run = Run(new_id(), compile_program(definition, kind_of), scope, now)
     result = await asyncio.to_thread(dry_run, run, now, trial.outputs)

@@ -2,128 +2,173 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterator
+from collections import Counter
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
 from uuid import UUID
 
 import aiohttp
 
-from tests.e2e.installation import Installation, until
+from tests.e2e.installation import Echo, Installation, until
 
 CALLS = int(os.environ.get("SIGNALBOX_CHAOS_CALLS", "1000"))
 OUTAGE_SECONDS = float(os.environ.get("SIGNALBOX_CHAOS_OUTAGE_SECONDS", "3"))
-CALLS_PER_SECOND = float(os.environ.get("SIGNALBOX_CHAOS_CALLS_PER_SECOND", "150"))
-CALLERS = 16
+CALLS_PER_SECOND = float(os.environ.get("SIGNALBOX_CHAOS_CALLS_PER_SECOND", "200"))
+CALLERS = 32
 _SETTLE_SECONDS = 240.0
 
 
 @dataclass(slots=True)
 class Load:
-    """A stream of calls. `accepted`: number of each call that was answered 202 → its execution."""
+    """A stream of calls, each made once. What became of each call, by its number: the execution of one that was
+    answered 202, whether it was refused for now (503), or found nobody who answers.
+    """
 
     url: str
     calls: int
     accepted: dict[int, UUID] = field(default_factory=dict[int, UUID])
-    refused: int = 0
-    unanswered: int = 0
+    refused: set[int] = field(default_factory=set[int])
+    unanswered: set[int] = field(default_factory=set[int])
     sent: int = 0
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def reached(self, share: float) -> None:
         """Returns when that share of the calls was sent."""
+        await self.sent_more(round(self.calls * share) - self.sent)
 
-        async def is_reached() -> bool:
-            return self.sent >= self.calls * share
+    async def sent_more(self, calls: int) -> None:
+        """Returns when so many further calls were sent."""
+        wanted = self.sent + calls
 
-        await until(is_reached, _SETTLE_SECONDS)
+        async def are_sent() -> bool:
+            return self.sent >= wanted
+
+        await until(are_sent, _SETTLE_SECONDS)
 
     async def run(self) -> None:
-        """Make every call once, at a steady rate; nothing is repeated, whatever becomes of it."""
-        numbers, start = iter(range(self.calls)), asyncio.get_running_loop().time()
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
-            await asyncio.gather(*[self._call_each(session, numbers, start) for _ in range(CALLERS)])
+        """Make calls at a steady rate: `calls` of them at least, and on until there was `enough`. Nothing is repeated,
+        whatever becomes of it.
+        """
+        start = asyncio.get_running_loop().time()
+        numbers = count()
+        connector = aiohttp.TCPConnector(limit=CALLERS)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session,
+            asyncio.TaskGroup() as callers,
+        ):
+            for _ in range(CALLERS):
+                callers.create_task(self._call_each(session, numbers, start))
 
-    async def _call_each(self, session: aiohttp.ClientSession, numbers: Iterator[int], start: float) -> None:
+    async def _call_each(self, session: aiohttp.ClientSession, numbers: "count[int]", start: float) -> None:
         for number in numbers:
+            if number >= self.calls and self.enough.is_set():
+                return
             await asyncio.sleep(start + number / CALLS_PER_SECOND - asyncio.get_running_loop().time())
             self.sent += 1
             try:
                 async with session.post(self.url, json={"number": number}) as response:
-                    answer = await response.json()
-                    if response.status == 202:
-                        self.accepted[number] = UUID(answer["execution_id"])
-                    else:
-                        assert (response.status, "Retry-After" in response.headers) == (503, True), answer
-                        self.refused += 1
+                    self._note(number, response, await response.json())
             except (aiohttp.ClientError, TimeoutError):
-                self.unanswered += 1
+                self.unanswered.add(number)
                 await _listening(session, self.url)
+
+    def _note(self, number: int, response: aiohttp.ClientResponse, answer: Any) -> None:
+        if response.status == 202:
+            self.accepted[number] = UUID(answer["execution_id"])
+        else:
+            assert (response.status, "Retry-After" in response.headers) == (503, True), answer
+            self.refused.add(number)
 
 
 @asynccontextmanager
 async def load(running: Installation, slug: str, calls: int) -> AsyncGenerator[Load]:
-    """A tenant with a workflow that calls the echo; the calls run while the block does, and have ended after it."""
+    """A tenant with a workflow that calls the echo. The calls go on for as long as the block lasts at least, and have
+    ended after it.
+    """
     async with running.tenant(slug) as tenant:
-        workflow = await tenant.make(
-            "/workflows",
-            {
-                "name": "under load",
-                "triggers": [{"key": "hook", "type": "webhook", "config": {"auth": {"type": "none"}}}],
-                "actions": [
-                    {"key": "n", "type": "set_variables", "config": {"values": {"n": "{{ webhook.body.number }}"}}},
-                    {
-                        "key": "call",
-                        "type": "http_request",
-                        "retry": {"max_attempts": 5, "backoff": "fixed", "initial_seconds": 1},
-                        "config": {"url": f"{running.echo.url}/plain", "body": {"number": "{{ vars.n }}"}},
-                    },
-                    {"key": "end", "type": "log", "config": {"message": "{{ vars.n }}"}},
-                ],
-            },
-        )
+        workflow = await tenant.make("/workflows", _workflow(running.echo))
     made = Load(f"{running.services['webhooks'].url}/webhooks/{workflow['triggers'][0]['id']}", calls)
-    task = asyncio.ensure_future(made.run())
-    try:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(made.run())
         yield made
-        await task
-    finally:
-        task.cancel()
+        made.enough.set()
 
 
 async def check(running: Installation, made: Load) -> dict[str, int]:
-    """Every accepted call has exactly one execution, every execution has completed, and no request recorded completed
-    was made again. Returns the figures.
+    """Every accepted call has exactly one execution, every execution has completed, no request recorded completed was
+    made again, and no service met an error that it did not expect. Returns the figures.
     """
 
     async def nothing_open() -> bool:
         return not await running.fetch("SELECT FROM executions WHERE finished_at IS NULL LIMIT 1")
 
     await until(nothing_open, _SETTLE_SECONDS)
-    trigger = UUID(made.url.rsplit("/", 1)[1])
-    rows = await running.fetch("SELECT id, status, input FROM executions WHERE trigger_id = $1", trigger)
-    assert {row["status"] for row in rows} == {"completed"}
-    ids = {row["id"] for row in rows}
-    assert set(made.accepted.values()) <= ids
-    assert len(set(made.accepted.values())) == len(made.accepted)
-    # What was accepted, but not answered, has an execution too; nothing else has.
-    assert len(ids) <= len(made.accepted) + made.unanswered
-    attempts = await running.fetch(
-        "SELECT execution_id, array_agg(status ORDER BY attempt) AS statuses FROM action_executions"
-        " WHERE key = 'call' AND execution_id = ANY($1) GROUP BY 1",
-        list(ids),
-    )
-    assert len(attempts) == len(ids)
+    executions, duplicates = await _executions(running, made)
+    attempts = await running.fetch(_ATTEMPTS, list(executions.values()))
+    assert len(attempts) == len(executions)
     for row in attempts:
-        *before, last = row["statuses"]
-        assert (last, "completed" in before) == ("completed", False)
-        assert running.echo.calls[f"{row['execution_id']}:call:0"] <= len(row["statuses"])
+        _check_attempts(row, running.echo)
+    for name in running.services:
+        assert [line for line in running.log_of(name) if line["level"] == "error" or "exception" in line] == []
     return {
-        "calls": made.calls,
+        "calls": made.sent,
         "answered 202": len(made.accepted),
-        "unanswered": made.unanswered,
-        "refused": made.refused,
-        "executions completed": len(ids),
+        "unanswered": len(made.unanswered),
+        "refused": len(made.refused),
+        "executions completed": len(executions),
+        "duplicates": duplicates,
         "attempts in doubt": sum(row["statuses"].count("unknown") for row in attempts),
+        "calls made again": sum(running.echo.calls[_key(row)] - 1 for row in attempts),
+    }
+
+
+async def _executions(running: Installation, made: Load) -> tuple[dict[int, UUID], int]:
+    """The execution of each call that has one, and how many calls have more than one: none."""
+    trigger = UUID(made.url.rsplit("/", 1)[1])
+    rows = await running.fetch(_EXECUTIONS, trigger)
+    assert Counter(row["status"] for row in rows) == {"completed": len(rows)}
+    executions: dict[int, UUID] = {row["number"]: row["id"] for row in rows}
+    duplicates = len(rows) - len(executions)
+    assert duplicates == 0
+    assert made.accepted.items() <= executions.items()
+    return executions, duplicates
+
+
+def _check_attempts(row: Any, echo: Echo) -> None:
+    """Only the last attempt completed; those before it were in doubt; and nobody called after that completion."""
+    *before, last = row["statuses"]
+    assert (last, set(before) <= {"unknown"}) == ("completed", True), row
+    assert row["attempts"] == list(range(1, len(row["attempts"]) + 1)), row
+    assert 1 <= echo.calls[_key(row)] <= len(row["attempts"]), row
+    assert echo.latest[_key(row)] <= row["completed_at"], row
+
+
+def _key(row: Any) -> str:
+    """The `Idempotency-Key` of the execution's call."""
+    return f"{row['execution_id']}:call:0"
+
+
+_EXECUTIONS = "SELECT id, status, (input->'body'->>'number')::int AS number FROM executions WHERE trigger_id = $1"
+_ATTEMPTS = """
+SELECT execution_id, array_agg(status ORDER BY attempt) AS statuses, array_agg(attempt ORDER BY attempt) AS attempts,
+       max(finished_at) FILTER (WHERE status = 'completed') AS completed_at
+  FROM action_executions WHERE key = 'call' AND execution_id = ANY($1) GROUP BY 1
+"""
+
+
+def _workflow(echo: Echo) -> dict[str, Any]:
+    call = {"url": f"{echo.url}/slow", "body": {"number": "{{ vars.n }}"}}
+    return {
+        "name": "under load",
+        "triggers": [{"key": "hook", "type": "webhook", "config": {"auth": {"type": "none"}}}],
+        "actions": [
+            {"key": "n", "type": "set_variables", "config": {"values": {"n": "{{ webhook.body.number }}"}}},
+            {"key": "call", "type": "http_request", "retry": {"max_attempts": 5}, "config": call},
+            {"key": "end", "type": "log", "config": {"message": "{{ vars.n }}"}},
+        ],
     }
 
 

@@ -16,6 +16,7 @@ from tests.e2e.installation import Installation, installation, until
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("hand-over")]
 
 LOST = 'signalbox_claims_total{outcome="lost"}'
+COMPLETED = 'signalbox_executions_total{status="completed"}'
 SLOTS = 8
 
 
@@ -32,6 +33,7 @@ async def test_a_stopped_worker_that_comes_back_writes_nothing(running: Installa
         workflow = await tenant.make("/workflows", {"name": "held", "actions": [call]})
         started = await tenant.make(f"/workflows/{workflow['id']}/execute", {"input": {}})
         await asyncio.wait_for(echo.came.wait(), 10)
+        completed = await running.metric("executor", COMPLETED)
         first.send(signal.SIGSTOP)
         stack.callback(first.send, signal.SIGCONT)
         await running.add("executor", stack, alias="second executor")
@@ -49,6 +51,8 @@ async def test_a_stopped_worker_that_comes_back_writes_nothing(running: Installa
         ]
         assert (await tenant.call("GET", f"/executions/{run['id']}"))[1] == run
         assert echo.calls[f"{run['id']}:call:0"] == 2
+        ends = [await running.metric(name, COMPLETED) for name in ("executor", "second executor")]
+        assert ends == [completed, 1]
 
 
 async def test_two_schedulers_fire_every_slot_once_though_one_is_killed(running: Installation) -> None:

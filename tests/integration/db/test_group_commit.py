@@ -7,8 +7,11 @@ import asyncpg
 import pytest
 
 from libs.common.db.group_commit import GroupCommit, RefusedWrite
-from libs.common.db.pool import Database
+from libs.common.db.pool import Connection, Database
 from libs.common.errors import Unavailable
+from tests.integration.db.conftest import held_up
+
+_WRITE = "INSERT INTO numbers SELECT unnest($1::int[]) RETURNING n * 10 AS n"
 
 
 class Numbers:
@@ -17,14 +20,20 @@ class Numbers:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.flushes: list[int] = []
+        self.at_once = self.most_at_once = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def write(self, batch: Sequence[int]) -> list[int]:
         await self.gate.wait()
         self.flushes.append(len(batch))
-        async with self.database.connection() as connection:
-            rows = await connection.fetch("INSERT INTO numbers SELECT unnest($1::int[]) RETURNING n * 10 AS n", batch)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            async with self.database.connection() as connection:
+                rows = await connection.fetch(_WRITE, batch)
+        finally:
+            self.at_once -= 1
         return [row["n"] for row in rows]
 
     async def stored(self) -> list[int]:
@@ -70,14 +79,45 @@ async def test_an_item_that_the_database_refuses_fails_alone(numbers: Numbers, b
     await commits.close()
 
 
-async def test_a_database_that_is_away_fails_all_and_nothing_is_stored_twice(numbers: Numbers) -> None:
-    async def away(batch: Sequence[int]) -> list[int]:
-        raise Unavailable("The database is away.")
-
-    commits = GroupCommit[int, int](away)
-    answers = await commits.submit_all([1, 2, 3])
-    assert [type(answer) for answer in answers] == [Unavailable] * 3
+async def test_a_database_that_goes_away_fails_all_and_stores_nothing(numbers: Numbers, beside: Connection) -> None:
+    commits = GroupCommit[int, int](numbers.write)
+    async with beside.transaction():
+        await beside.execute("LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE")
+        waiting = asyncio.ensure_future(commits.submit_all(list(range(60))))
+        for pid in await held_up(beside):
+            await beside.execute("SELECT pg_terminate_backend($1)", pid)
+        answers = await waiting
+    assert {type(answer) for answer in answers} == {Unavailable}
     assert await numbers.stored() == []
+    assert await commits.submit(61) == 610, "the next one finds it back"
+    await commits.close()
+
+
+async def test_at_most_so_many_flushes_and_so_large_ones(numbers: Numbers) -> None:
+    commits = GroupCommit[int, int](numbers.write, max_batch=10, lanes=2)
+    answers = await commits.submit_all(list(range(95)))
+    assert answers == [n * 10 for n in range(95)]
+    assert (max(numbers.flushes), numbers.most_at_once) == (10, 2)
+    await commits.close()
+
+
+async def test_whoever_stops_waiting_harms_nobody(numbers: Numbers) -> None:
+    commits = GroupCommit[int, int](numbers.write)
+    numbers.gate.clear()
+    waiting = [asyncio.ensure_future(commits.submit(n)) for n in range(9)]
+    await asyncio.sleep(0)
+    waiting.pop(4).cancel()
+    numbers.gate.set()
+    assert await asyncio.gather(*waiting) == [n * 10 for n in range(9) if n != 4]
+    assert await numbers.stored() == list(range(9)), "what was taken is written all the same"
+    await commits.close()
+
+
+async def test_only_what_was_committed_is_observed(numbers: Numbers) -> None:
+    seen: list[int] = []
+    commits = GroupCommit[int, int](numbers.write, observe=lambda size, _: seen.append(size))
+    await commits.submit_all([0, -1, 2])
+    assert sum(seen) == 2
     await commits.close()
 
 

@@ -1,5 +1,7 @@
 """The vault: what was sealed opens with the same owner only, and bad settings are one sentence."""
 
+from uuid import UUID
+
 import pytest
 
 from libs.common.clock import new_id
@@ -19,6 +21,25 @@ def test_only_the_owner_opens() -> None:
             Vault(OLD).open(*owner, sealed)
 
 
+def test_a_name_is_an_owner_too_and_never_one_with_an_id() -> None:
+    tenant, record = new_id(), new_id()
+    vault = Vault(OLD)
+    sealed = vault.seal(tenant, "NAME", b"x")
+    assert vault.open(tenant, "NAME", sealed) == b"x"
+    for owner in ((tenant, "NAMES"), (tenant, ""), (new_id(), "NAME"), (tenant, record)):
+        with pytest.raises(CannotOpen):
+            vault.open(*owner, sealed)
+    with pytest.raises(CannotOpen):
+        vault.open(tenant, record.bytes.decode("latin-1"), vault.seal(tenant, record, b"x"))
+
+
+def test_what_is_sealed_tells_its_key() -> None:
+    both = Vault(f"{NEW},{OLD}")
+    assert both.sealing_id == "new"
+    assert both.seal(new_id(), "NAME", b"x").startswith(both.sealing_mark)
+    assert not Vault(OLD).seal(new_id(), "NAME", b"x").startswith(both.sealing_mark)
+
+
 def test_the_first_key_seals_and_all_open() -> None:
     tenant, record = new_id(), new_id()
     sealed = Vault(OLD).seal(tenant, record, b"x")
@@ -28,15 +49,52 @@ def test_the_first_key_seals_and_all_open() -> None:
         Vault(OLD).open(tenant, record, both.seal(tenant, record, b"x"))
 
 
+def test_what_was_sealed_long_ago_still_opens() -> None:
+    """The form of a record does not change: installations have them."""
+    key = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+    tenant, record = UUID(int=1), UUID(int=2)
+    sealed = bytes.fromhex("01026b316465666768696a6b6c6d6e6f3bd877050b8c229cf006ff3a4d9c32d6df906e4cb36c56")
+    assert Vault(key).open(tenant, record, sealed) == "s\u00e9cret".encode()
+
+
+def test_the_same_plaintext_is_never_sealed_alike() -> None:
+    tenant, record, vault = new_id(), new_id(), Vault(OLD)
+    assert len({vault.seal(tenant, record, b"x") for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize("plaintext", [b"", b"\0", bytes(1_000_000)], ids=["nothing", "null", "large"])
+def test_whatever_was_sealed_comes_out(plaintext: bytes) -> None:
+    tenant, record, vault = new_id(), new_id(), Vault(OLD)
+    assert vault.open(tenant, record, vault.seal(tenant, record, plaintext)) == plaintext
+
+
+def test_a_key_of_the_same_name_does_not_open() -> None:
+    tenant, record = new_id(), new_id()
+    sealed = Vault(OLD).seal(tenant, record, b"x")
+    with pytest.raises(CannotOpen, match="damaged or belongs to another record"):
+        Vault(new_master_key("old")).open(tenant, record, sealed)
+
+
+def test_after_a_change_of_keys_the_old_one_can_go() -> None:
+    """Old key; both, the new one in front; sealed again; the new one only."""
+    tenant, record = new_id(), new_id()
+    both = Vault(f"{NEW},{OLD}")
+    again = both.seal(tenant, record, both.open(tenant, record, Vault(OLD).seal(tenant, record, b"x")))
+    assert Vault(NEW).open(tenant, record, again) == b"x"
+    with pytest.raises(CannotOpen, match="'new'"):
+        Vault(OLD).open(tenant, record, again)
+
+
 def test_a_damaged_record_does_not_open() -> None:
     tenant, record = new_id(), new_id()
     vault = Vault(OLD)
     sealed = vault.seal(tenant, record, b"x")
     for position in range(len(sealed)):
         damaged = bytearray(sealed)
-        damaged[position] ^= 1
-        with pytest.raises(CannotOpen):
-            vault.open(tenant, record, bytes(damaged))
+        for bit in range(8):
+            damaged[position] = sealed[position] ^ 1 << bit
+            with pytest.raises(CannotOpen):
+                vault.open(tenant, record, bytes(damaged))
         with pytest.raises(CannotOpen):
             vault.open(tenant, record, sealed[:position])
 
@@ -45,6 +103,24 @@ def test_a_damaged_record_does_not_open() -> None:
 def test_bad_settings(keys: str) -> None:
     with pytest.raises(OperatorError, match="SIGNALBOX_MASTER_KEYS"):
         Vault(keys)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ["correct-horse-battery", "correcthorsebattery", "1:correcthorsebattery", f"{OLD},correcthorsebattery"],
+    ids=["words", "no colon", "no base64", "the second"],
+)
+def test_a_bad_setting_is_not_shown(keys: str) -> None:
+    """Somebody may have taken a password for a key."""
+    with pytest.raises(OperatorError) as refused:
+        Vault(keys)
+    assert "battery" not in refused.value.detail
+
+
+def test_a_vault_shows_no_key() -> None:
+    vault = Vault(OLD)
+    vault.seal(new_id(), new_id(), b"x")
+    assert OLD.partition(":")[2] not in repr(vault) + str(vault)
 
 
 def test_without_a_key_nothing_is_sealed() -> None:

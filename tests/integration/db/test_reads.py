@@ -1,0 +1,195 @@
+"""How much the hot statements and the sweeps read does not grow with the tables: on tables filled for several tenants
+they open some dozen blocks of hundreds, by index, whether PostgreSQL plans for the arguments or for any.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from uuid import UUID
+
+import pytest
+
+from libs.common.clock import new_id
+from libs.common.db.accepting import insert_accepted
+from libs.common.db.api_keys import find_credential
+from libs.common.db.controlling import cancel_executions, pause_execution, resume_execution, wishes_for
+from libs.common.db.execution_views import (
+    ExecutionFilter,
+    find_execution,
+    list_attempts,
+    list_executions,
+    list_workflow_executions,
+)
+from libs.common.db.executions import (
+    change_executions,
+    load_pending,
+    load_records,
+    release_executions_of,
+    wake_due_executions,
+)
+from libs.common.db.idempotency import claim_key, forget_old_keys
+from libs.common.db.jobs import JobFilter, OpenJob, claim_job, next_executions
+from libs.common.db.pool import Connection, Database
+from libs.common.db.rerunning import find_repeatable, repeat_execution
+from libs.common.db.schedules import claim_due_schedules, move_schedules_on
+from libs.common.db.triggers import find_trigger
+from libs.common.db.webhook_calls import find_call
+from libs.common.db.webhook_triggers import find_webhook_trigger
+from tests.factories import action_row, call_row, execution_change, make_tenant, make_workflow, new_execution
+from tests.integration.db.statements import plan_of, statements
+
+TENANTS, ROWS = 100, 20_000
+BIG = ("executions", "action_executions", "webhook_logs", "idempotency_keys", "triggers")
+MOST_BLOCKS = 100
+"""Of all big tables and their indexes together. The rows of each alone fill more than twice as many."""
+
+_FILL = """
+WITH filled AS (
+    INSERT INTO executions (tenant_id, id, workflow_id, version, trigger_type, status, worker, wake_at, input, control,
+                            finished_at)
+    SELECT ($2::uuid[])[owner], uuidv7(make_interval(mins => -(n % 1400))), ($3::uuid[])[owner], 1, 'manual',
+           CASE kind WHEN 0 THEN 'running' WHEN 1 THEN 'waiting' WHEN 2 THEN 'pending' ELSE 'completed' END,
+           CASE kind WHEN 0 THEN gen_random_uuid() END,
+           CASE kind WHEN 1 THEN 'infinity' WHEN 2 THEN now() + interval '1 hour' END::timestamptz,
+           '{"text": "some input of some length"}', CASE WHEN kind = 0 AND n % 3 = 0 THEN 'pause' END,
+           CASE WHEN kind > 2 THEN now() END
+      FROM generate_series(1, $1::int) n,
+           LATERAL (SELECT n / 2 % 10 AS kind, CASE n % 2 WHEN 0 THEN 1 ELSE 2 + n / 2 % ($4::int - 1) END AS owner) x
+    RETURNING tenant_id, id, workflow_id),
+acted AS (
+    INSERT INTO action_executions (tenant_id, execution_id, position, attempt, key, type, status, output, started_at,
+                                   finished_at)
+    SELECT tenant_id, id, 0, 1, 'a', 'log', 'completed', '{"text": "some output"}', now(), now() FROM filled),
+called AS (
+    INSERT INTO webhook_logs (tenant_id, id, trigger_id, execution_id, outcome, status, method, query, headers, ip,
+                              user_agent, microseconds)
+    SELECT tenant_id, id, workflow_id, id, 'accepted', 202, 'POST', '', '{}', '203.0.113.7', 'test', 1 FROM filled),
+keyed AS (
+    INSERT INTO idempotency_keys (tenant_id, key, request_hash, execution_id)
+    SELECT tenant_id, id::text, '\\x00', id FROM filled)
+INSERT INTO triggers (tenant_id, id, workflow_id, key, type, config, enabled, next_run_at)
+SELECT tenant_id, id, workflow_id, id::text, 'schedule', '{}', true, now() + interval '1 hour' FROM filled
+"""
+_READ = """
+SELECT coalesce(sum(pg_stat_get_xact_blocks_fetched(c.oid)), 0)::int
+  FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid
+  LEFT JOIN pg_inherits h ON h.inhrelid = coalesce(i.indrelid, c.oid)
+ WHERE coalesce(h.inhparent, i.indrelid, c.oid) = ANY ($1::regclass[])
+"""
+_PAGES = "SELECT sum(relpages) FROM pg_class WHERE relkind = 'r' AND relname LIKE $1 || '%'"
+_SAMPLE = """
+SELECT w.tenant_id AS tenant, w.id AS workflow,
+       (SELECT id FROM executions WHERE tenant_id = w.tenant_id AND status = 'completed' LIMIT 1) AS ended,
+       (SELECT id FROM executions WHERE tenant_id = w.tenant_id AND status = 'pending' LIMIT 1) AS pending,
+       (SELECT id FROM executions WHERE tenant_id = w.tenant_id AND control = 'pause' LIMIT 1) AS paused,
+       (SELECT worker FROM executions WHERE status = 'running' LIMIT 1) AS worker
+  FROM workflows w ORDER BY w.tenant_id LIMIT 1
+"""
+
+Ids = Mapping[str, UUID]
+
+
+@pytest.fixture
+async def filled(database: Database) -> Database:
+    """Executions in every state, each with a record, a call, a key and a trigger; half of them of one tenant."""
+    async with database.connection() as connection:
+        tenants = [await make_tenant(connection, f"tenant-{number}") for number in range(TENANTS)]
+        workflows = [await make_workflow(connection, tenant) for tenant in tenants]
+        await connection.execute(_FILL, ROWS, tenants, workflows, TENANTS)
+        await connection.execute("ANALYZE")
+    return database
+
+
+def job(at: Ids) -> OpenJob:
+    return OpenJob(at["tenant"], new_id(), "cancel", "{}", UUID(int=2**128 - 1), None)
+
+
+async def accept(connection: Connection, at: Ids) -> None:
+    new = [new_execution(at["tenant"], at["workflow"]) for _ in range(3)]
+    await insert_accepted(
+        connection, [one.row() for one in new], [call_row(one.tenant_id, one.id, one.id) for one in new]
+    )
+
+
+async def take(connection: Connection, at: Ids) -> None:
+    change = execution_change(at["tenant"], at["pending"], 1, claims=True, records=[action_row("started")])
+    assert await change_executions(connection, new_id(), [change]) == {at["pending"]}
+
+
+async def run_again(connection: Connection, at: Ids) -> None:
+    kept = await repeat_execution(
+        connection, at["tenant"], at["ended"], new_id=new_id(), version=1, input_json="{}", actor=None, traceparent="",
+        actions=[(0, "a", "log")],
+    )  # fmt: skip
+    assert len(kept) == 1
+
+
+HOT: dict[str, Callable[[Connection, Ids], Awaitable[object]]] = {
+    "accept": accept,
+    "claim an idempotency key": lambda c, at: claim_key(c, at["tenant"], str(at["ended"]), b"", new_id()),
+    "take an execution and record": take,
+    "load what is to be taken": lambda c, at: load_pending(c, [(at["tenant"], at["pending"])]),
+    "load what was recorded": lambda c, at: load_records(c, [(at["tenant"], at["pending"])]),
+    "wishes for a worker": lambda c, at: wishes_for(c, at["worker"]),
+    "free what the dead held": lambda c, at: release_executions_of(c, [at["worker"], new_id()]),
+    "wake what is due": lambda c, _: wake_due_executions(c, 500, 0.0),
+    "forget old keys": lambda c, _: forget_old_keys(c),
+    "due schedules": lambda c, _: claim_due_schedules(c, 100),
+    "move schedules on": lambda c, at: move_schedules_on(c, [(at["tenant"], at["ended"], None)]),
+    "the next job": lambda c, _: claim_job(c),
+    "the next executions of a job": lambda c, at: next_executions(c, job(at), JobFilter(("completed",)), 10),
+    "find a webhook's trigger": lambda c, at: find_webhook_trigger(c, at["ended"]),
+    "find a trigger": lambda c, at: find_trigger(c, at["tenant"], at["ended"]),
+    "find a credential": lambda c, _: find_credential(c, b"unknown"),
+    "find a call": lambda c, at: find_call(c, at["tenant"], at["ended"]),
+    "cancel": lambda c, at: cancel_executions(c, at["tenant"], [at["pending"]]),
+    "pause": lambda c, at: pause_execution(c, at["tenant"], at["pending"]),
+    "resume": lambda c, at: resume_execution(c, at["tenant"], at["paused"]),
+    "show an execution": lambda c, at: find_execution(c, at["tenant"], at["ended"]),
+    "show its attempts": lambda c, at: list_attempts(c, at["tenant"], at["ended"], limit=50),
+    "newest executions": lambda c, at: list_executions(
+        c, at["tenant"], ExecutionFilter(), after=None, limit=20, offset=0
+    ),
+    "newest of a workflow": lambda c, at: list_workflow_executions(
+        c, at["tenant"], at["workflow"], ExecutionFilter(), after=at["ended"], limit=20, offset=0
+    ),
+    "what would run again": lambda c, at: find_repeatable(c, at["tenant"], at["ended"]),
+    "run again": run_again,
+}
+
+
+async def read_by(connection: Connection, act: Callable[[Connection, Ids], Awaitable[object]], at: Ids) -> int:
+    """Blocks of big tables and of their indexes that it opens; what it changes is taken back."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        before = await connection.fetchval(_READ, BIG)
+        await act(connection, at)
+        return await connection.fetchval(_READ, BIG) - before
+    finally:
+        await transaction.rollback()
+
+
+async def test_hot_statements_and_sweeps_read_little_of_big_tables(filled: Database) -> None:
+    too_much: dict[tuple[str, str], int] = {}
+    async with filled.connection() as connection:
+        pages = {table: await connection.fetchval(_PAGES, table) for table in BIG}
+        assert min(pages.values()) > 2 * MOST_BLOCKS, pages
+        at = await connection.fetchrow(_SAMPLE)
+        assert at is not None
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            await connection.execute(f"SET plan_cache_mode = {mode}")
+            for name, act in HOT.items():
+                if (blocks := await read_by(connection, act, dict(at))) > MOST_BLOCKS:
+                    too_much[name, mode] = blocks
+        await connection.execute("RESET plan_cache_mode")
+    assert too_much == {}
+
+
+async def test_no_statement_at_all_scans_a_big_table(filled: Database) -> None:
+    scanned: set[tuple[str, str]] = set()
+    async with filled.connection() as connection:
+        for one in statements():
+            for node in await plan_of(connection, one):
+                table = str(node.get("Relation Name", ""))
+                if node["Node Type"] == "Seq Scan" and table.startswith(BIG):
+                    scanned.add((one.name, table))
+    assert scanned == set()

@@ -1,0 +1,64 @@
+"""A gateway that listens on a port, and what a browser makes of its streams."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from libs.common.runtime import HttpServer
+from services.gateway.app import create_app
+from services.gateway.live import LiveStreams
+from tests.integration.conftest import World
+
+
+@dataclass
+class Gateway:
+    """A gateway that listens, and its streams."""
+
+    world: World
+    streams: LiveStreams
+    port: int
+
+    @asynccontextmanager
+    async def stream(self, execution_id: str, **headers: str) -> AsyncGenerator[aiohttp.ClientResponse]:
+        url = f"http://127.0.0.1:{self.port}/api/v1/executions/{execution_id}/stream"
+        given = {**self.world.headers("acme"), **headers}
+        async with aiohttp.ClientSession() as session, session.get(url, headers=given) as response:
+            assert response.status == 200
+            yield response
+
+    @asynccontextmanager
+    async def following(self, execution_id: str, **headers: str) -> AsyncGenerator[AsyncIterator[dict[str, Any]]]:
+        """The events, read as a browser does (WHATWG HTML 9.2.6)."""
+        async with self.stream(execution_id, **headers) as response:
+            yield read_events(response)
+
+
+async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+    fields: dict[str, list[str]] = {}
+    async for raw in response.content:
+        for line in raw.decode().removesuffix("\n").split("\r"):
+            if not line and fields:
+                yield {"number": fields["id"][-1], **json.loads("\n".join(fields["data"]))}
+                fields = {}
+            name, _, value = line.partition(":")
+            fields.setdefault(name, []).append(value.removeprefix(" ")) if name else None
+
+
+@asynccontextmanager
+async def gateway(world: World, redis_url: str = "") -> AsyncGenerator[Gateway]:
+    """Not to wait longer than twenty seconds for."""
+    streams = LiveStreams(redis_url)
+    app: Any = create_app(world.parts, streams)
+    server = HttpServer(app, "127.0.0.1", 0, 1.0)
+    server.start()
+    try:
+        async with asyncio.timeout(20):
+            yield Gateway(world, streams, server.port)
+    finally:
+        await streams.close()
+        await server.stop()
