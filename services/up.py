@@ -122,6 +122,7 @@ def _load_keys(data: Path) -> tuple[Keys, bool]:
         except msgspec.MsgspecError:
             raise OperatorError(f"{path} does not hold the keys of this installation; bring back its copy.") from None
     keys, draft = Keys(f"sbp_{random_token().hex()}", new_master_key()), path.with_suffix(".new")
+    data.mkdir(parents=True, exist_ok=True)
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -149,6 +149,10 @@ class Engine:
                 if leaves:
                     _log_end(held, turn.end)
                     return
+        except Exception:  # noqa: BLE001 - what a journal that breaks leaves behind must not stay running for ever
+            _log.exception("run let go", execution_id=held.execution_id, tenant_id=held.tenant_id)
+            await _interrupt(held)
+            await self._journal.let_go(held)
         finally:
             await _interrupt(held)
 

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from libs.common.cache.protocol import LiveEvent
-from libs.common.db.executions import ActionRow, ExecutionChange, change_executions
+from libs.common.db.executions import ActionRow, ExecutionChange, change_executions, release_execution
 from libs.common.db.group_commit import GroupCommit, RefusedWrite
 from libs.common.db.local_writes import LocalResult
 from libs.common.db.pool import Database
@@ -87,6 +87,16 @@ class Journal:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    async def let_go(self, held: Held) -> None:
+        """The execution is pending again, for whoever takes it next; it goes on from its records."""
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    await release_execution(connection, held.tenant_id, held.execution_id, held.epoch)
+                return
+            except Unavailable:
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def close(self) -> None:
         """Everything recorded is durable."""

@@ -45,6 +45,8 @@ class Lease:
                 await self._beat()
             except Unavailable as error:
                 _log.warning("heartbeat failed", reason=error.detail)
+            except Exception:  # noqa: BLE001 - a worker that beats no more loses everything that it holds
+                _log.exception("heartbeat failed")
 
     async def _beat(self) -> None:
         async with self._database.connection() as connection:

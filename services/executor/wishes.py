@@ -44,5 +44,8 @@ class Wishes:
             except Unavailable as error:
                 _log.warning("looking for wishes failed", reason=error.detail)
                 continue
+            except Exception:  # noqa: BLE001 - who looks no more hears nothing of a cancellation
+                _log.exception("looking for wishes failed")
+                continue
             for wish in wishes:
                 self._engine.control(wish.execution_id, Control(wish.control))

@@ -69,6 +69,18 @@ async def release_executions_of(connection: Connection, workers: Sequence[UUID])
     return len(await connection.fetch(_RELEASE_OF_DEAD, list(workers)))
 
 
+_RELEASE = """
+UPDATE executions SET status = 'pending', epoch = epoch + 1, worker = NULL, wake_at = now() + make_interval(secs => $4)
+ WHERE tenant_id = $1 AND id = $2 AND status = 'running' AND epoch = $3
+"""
+_LET_GO_SECONDS = 5.0
+
+
+async def release_execution(connection: Connection, tenant_id: UUID, execution_id: UUID, epoch: int) -> None:
+    """What its worker cannot go on with is pending, and due after a few seconds; nothing if it is another's by now."""
+    await connection.execute(_RELEASE, tenant_id, execution_id, epoch, _LET_GO_SECONDS)
+
+
 _LOAD = """
 SELECT e.tenant_id, e.id, e.epoch, e.trigger_id, e.trigger_type, e.input, e.actor, e.traceparent,
        e.started_at, e.control, e.original_id, t.key AS trigger_key

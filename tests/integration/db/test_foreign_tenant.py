@@ -1,0 +1,264 @@
+"""No function finds or changes with one tenant's id what belongs to another: each one that takes a tenant is called
+with the ids of another tenant's rows, and those rows stay as they are.
+"""
+
+import inspect
+import pkgutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+import libs.common.db as package
+from libs.common.clock import new_id
+from libs.common.db import (
+    api_keys,
+    controlling,
+    execution_views,
+    executions,
+    idempotency,
+    jobs,
+    rerunning,
+    schedules,
+    secrets,
+    tenants,
+    triggers,
+    versions,
+    webhook_calls,
+    workflows,
+)
+from libs.common.db.accepting import insert_accepted
+from libs.common.db.pool import Connection, Database
+from tests.factories import (
+    action_row,
+    call_row,
+    execution_change,
+    make_execution,
+    make_tenant,
+    make_trigger,
+    make_workflow,
+    trigger_row,
+)
+
+NOW = datetime.now(UTC)
+PAGE: dict[str, Any] = {"after": None, "limit": 50, "offset": 0}
+ALL = execution_views.ExecutionFilter()
+HASH = b"\x07" * 32
+_TABLES = """
+SELECT c.relname AS name FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
+ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace
+"""
+_ALL_ROWS = f"""
+SELECT string_agg(format('SELECT %L, t::text FROM %I t WHERE tenant_id = $1', name, name), ' UNION ALL ')
+       || ' ORDER BY 1, 2' FROM ({_TABLES}) tables
+"""
+
+
+@dataclass
+class Owned:
+    """Rows of one tenant, of every kind."""
+
+    tenant: UUID
+    workflow: UUID
+    trigger: UUID
+    pending: UUID
+    running: UUID
+    paused: UUID
+    ended: UUID
+    call: UUID
+    key: UUID
+    worker: UUID
+    job: jobs.OpenJob
+
+    def job_of(self, tenant_id: UUID) -> jobs.OpenJob:
+        return jobs.OpenJob(tenant_id, self.job.id, "cancel", "{}", UUID(int=2**128 - 1), None)
+
+
+async def everything_of(connection: Connection) -> Owned:
+    """A tenant with a row in every table."""
+    tenant, worker, key, job = await make_tenant(connection, "owner"), new_id(), new_id(), new_id()
+    workflow = await make_workflow(connection, tenant)
+    trigger = await make_trigger(connection, tenant, workflow, token="t")
+    pending = await make_execution(connection, tenant, workflow)
+    running = await make_execution(connection, tenant, workflow, "running", worker=worker, records=[action_row()])
+    paused = await make_execution(connection, tenant, workflow)
+    await controlling.pause_execution(connection, tenant, paused)
+    ended = await make_execution(connection, tenant, workflow, "completed", records=[action_row()])
+    call = call_row(tenant, trigger, ended)
+    await insert_accepted(connection, [], [call])
+    await api_keys.insert_api_key(
+        connection, tenant, key, name="k", role="owner", prefix="sb_", hashed=HASH, expires_at=None
+    )
+    await idempotency.claim_key(connection, tenant, "k", HASH, pending)
+    await secrets.put_secret(connection, tenant, "token", sealed=b"sealed", key_id="1")
+    await jobs.insert_job(connection, tenant, job, "cancel", jobs.JobFilter(("pending",)), None)
+    await schedules.write_firings(connection, [schedules.FiringRow(tenant, trigger, NOW, NOW, "fired", ended, None)])
+    open_job = jobs.OpenJob(tenant, job, "cancel", "{}", job, None)
+    return Owned(tenant, workflow, trigger, pending, running, paused, ended, call.id, key, worker, open_job)
+
+
+Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
+
+OF_OTHERS: dict[str, Call] = {
+    "api_keys.list_api_keys": lambda c, t, _: api_keys.list_api_keys(c, t, **PAGE),
+    "api_keys.revoke_api_key": lambda c, t, o: api_keys.revoke_api_key(c, t, o.key),
+    "controlling.cancel_executions": lambda c, t, o: controlling.cancel_executions(c, t, [o.pending, o.running]),
+    "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
+    "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
+    "executions.release_execution": lambda c, t, o: executions.release_execution(c, t, o.running, 1),
+    "execution_views.find_execution": lambda c, t, o: execution_views.find_execution(c, t, o.ended),
+    "execution_views.list_executions": lambda c, t, _: execution_views.list_executions(c, t, ALL, **PAGE),
+    "execution_views.list_workflow_executions": lambda c, t, o: execution_views.list_workflow_executions(
+        c, t, o.workflow, ALL, **PAGE
+    ),
+    "execution_views.list_attempts": lambda c, t, o: execution_views.list_attempts(c, t, o.ended),
+    "executions.change_executions": lambda c, t, o: executions.change_executions(
+        c, o.worker, [execution_change(t, o.running, 1, "completed", records=[action_row(position=1)])]
+    ),
+    "executions.load_pending": lambda c, t, o: executions.load_pending(c, [(t, o.pending)]),
+    "executions.load_records": lambda c, t, o: executions.load_records(c, [(t, o.ended)]),
+    "jobs.find_job": lambda c, t, o: jobs.find_job(c, t, o.job.id),
+    "jobs.next_executions": lambda c, t, o: jobs.next_executions(
+        c, o.job_of(t), jobs.JobFilter(("pending", "completed")), 50
+    ),
+    "jobs.advance_job": lambda c, t, o: jobs.advance_job(
+        c, o.job_of(t), UUID(int=0), done=1, passed_over=0, finished=True
+    ),
+    "rerunning.find_repeatable": lambda c, t, o: rerunning.find_repeatable(c, t, o.ended),
+    "rerunning.repeat_execution": lambda c, t, o: rerunning.repeat_execution(
+        c, t, o.ended, new_id=new_id(), version=1, input_json="{}", actor=None, traceparent="",
+        actions=[(0, "a0", "log")],
+    ),
+    "schedules.move_schedules_on": lambda c, t, o: schedules.move_schedules_on(c, [(t, o.trigger, NOW)]),
+    "secrets.list_secrets": lambda c, t, _: secrets.list_secrets(c, t, **PAGE),
+    "secrets.find_secret": lambda c, t, _: secrets.find_secret(c, t, "token"),
+    "secrets.delete_secret": lambda c, t, _: secrets.delete_secret(c, t, "token"),
+    "secrets.load_sealed": lambda c, t, _: secrets.load_sealed(c, [(t, "token")]),
+    "triggers.list_triggers": lambda c, t, o: triggers.list_triggers(c, t, [o.workflow]),
+    "triggers.find_trigger": lambda c, t, o: triggers.find_trigger(c, t, o.trigger),
+    "triggers.sync_triggers": lambda c, t, o: triggers.sync_triggers(c, t, o.workflow, []),
+    "triggers.set_next_runs": lambda c, t, o: triggers.set_next_runs(c, t, [(o.trigger, NOW)]),
+    "versions.load_versions": lambda c, t, o: versions.load_versions(c, [versions.VersionKey(t, o.workflow, 1)]),
+    "webhook_calls.find_call": lambda c, t, o: webhook_calls.find_call(c, t, o.call),
+    "workflows.advance_workflow": lambda c, t, o: workflows.advance_workflow(
+        c, t, o.workflow, "Mine", enabled=False, version=7
+    ),
+    "workflows.insert_version": lambda c, t, o: workflows.insert_version(c, t, o.workflow, 2, "{}", None),
+    "workflows.find_workflow": lambda c, t, o: workflows.find_workflow(c, t, o.workflow),
+    "workflows.lock_workflow": lambda c, t, o: workflows.lock_workflow(c, t, o.workflow),
+    "workflows.list_workflows": lambda c, t, _: workflows.list_workflows(c, t, name=None, enabled=None, **PAGE),
+    "workflows.find_startable": lambda c, t, o: workflows.find_startable(c, t, o.workflow),
+    "workflows.set_workflow_enabled": lambda c, t, o: workflows.set_workflow_enabled(c, t, o.workflow, enabled=False),
+    "workflows.delete_workflow": lambda c, t, o: workflows.delete_workflow(c, t, o.workflow),
+    "workflows.list_versions": lambda c, t, o: workflows.list_versions(c, t, o.workflow, **PAGE),
+    "workflows.find_version": lambda c, t, o: workflows.find_version(c, t, o.workflow, 1),
+}  # fmt: skip
+"""They are about rows that exist: with the owner's id they find or change something."""
+
+OF_ONE_S_OWN: dict[str, Call] = {
+    "api_keys.insert_api_key": lambda c, t, o: api_keys.insert_api_key(
+        c, t, o.key, name="k", role="owner", prefix="sb_", hashed=b"other", expires_at=None
+    ),
+    "idempotency.claim_key": lambda c, t, o: idempotency.claim_key(c, t, "k", b"other", o.ended),
+    "jobs.insert_job": lambda c, t, o: jobs.insert_job(c, t, o.job.id, "retry", jobs.JobFilter(()), None),
+    "schedules.write_firings": lambda c, t, o: schedules.write_firings(
+        c, [schedules.FiringRow(t, o.trigger, NOW, NOW, "missed", None, None)]
+    ),
+    "secrets.put_secret": lambda c, t, _: secrets.put_secret(c, t, "token", sealed=b"other", key_id="1"),
+    "tenants.find_tenant": lambda c, t, _: tenants.find_tenant(c, t),
+    "tenants.insert_tenant": lambda c, _, __: tenants.insert_tenant(c, new_id(), "third", "Third"),
+    "tenants.rename_tenant": lambda c, t, _: tenants.rename_tenant(c, t, name="Renamed", slug=None),
+    "tenants.set_tenant_status": lambda c, t, _: tenants.set_tenant_status(c, t, "suspended"),
+    "workflows.insert_workflow": lambda c, t, o: workflows.insert_workflow(c, t, o.workflow, "Work", enabled=True),
+}
+"""They are about the caller itself or make new rows: the same ids and names are free for every tenant."""
+
+
+def functions_of_tenants() -> set[str]:
+    """Every public function of the query modules that has a parameter `tenant_id`."""
+    found: set[str] = set()
+    for info in pkgutil.iter_modules(package.__path__):
+        module = import_module(f"{package.__name__}.{info.name}")
+        for name, function in inspect.getmembers(module, inspect.iscoroutinefunction):
+            is_own = function.__module__ == module.__name__ and not name.startswith("_")
+            if is_own and "tenant_id" in inspect.signature(function).parameters:
+                found.add(f"{info.name}.{name}")
+    return found
+
+
+@pytest.fixture
+async def connection(database: Database) -> AsyncIterator[Connection]:
+    async with database.connection() as made:
+        yield made
+
+
+async def rows_of(connection: Connection, tenant_id: UUID) -> dict[str, list[str]]:
+    """Every row of a tenant as text, table by table."""
+    rows: dict[str, list[str]] = {}
+    for table, row in await connection.fetch(await connection.fetchval(_ALL_ROWS), tenant_id):
+        rows.setdefault(table, []).append(row)
+    return rows
+
+
+async def outcome(connection: Connection, call: Call, tenant_id: UUID, owned: Owned) -> tuple[object, bool, bool]:
+    """What a call answers (None when the database refuses it), and whether rows of the owner, or of the caller, have
+    changed. It is taken back.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        before = await rows_of(connection, owned.tenant), await rows_of(connection, tenant_id)
+        answer: object = None
+        try:
+            async with connection.transaction():
+                answer = await call(connection, tenant_id, owned)
+        except asyncpg.IntegrityConstraintViolationError:
+            pass
+        after = await rows_of(connection, owned.tenant), await rows_of(connection, tenant_id)
+    finally:
+        await transaction.rollback()
+    return answer, before[0] != after[0], before[1] != after[1]
+
+
+def test_every_function_that_takes_a_tenant_is_called_below() -> None:
+    assert functions_of_tenants() - (OF_OTHERS.keys() | OF_ONE_S_OWN.keys()) == set()
+
+
+async def test_a_row_of_another_tenant_is_not_found_and_not_changed(connection: Connection) -> None:
+    owned, stranger = await everything_of(connection), await make_tenant(connection, "stranger")
+    for name, call in OF_OTHERS.items():
+        answer, owner_changed, stranger_changed = await outcome(connection, call, stranger, owned)
+        assert (bool(answer), owner_changed, stranger_changed) == (False, False, False), name
+        answer, owner_changed, _ = await outcome(connection, call, owned.tenant, owned)
+        assert answer or owner_changed, f"{name} finds nothing even for the owner: the test shows nothing"
+
+
+async def test_a_tenant_that_makes_or_changes_its_own_touches_no_other(connection: Connection) -> None:
+    owned, stranger = await everything_of(connection), await make_tenant(connection, "stranger")
+    for name, call in OF_ONE_S_OWN.items():
+        answer, owner_changed, stranger_changed = await outcome(connection, call, stranger, owned)
+        assert not owner_changed, name
+        assert answer or stranger_changed, f"{name} does nothing: the test shows nothing"
+
+
+async def test_a_trigger_cannot_be_moved_to_another_tenant_s_workflow(connection: Connection) -> None:
+    owned, stranger = await everything_of(connection), await make_tenant(connection, "stranger")
+    mine = await make_workflow(connection, stranger)
+    before = await rows_of(connection, owned.tenant)
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await triggers.sync_triggers(connection, stranger, owned.workflow, [trigger_row(owned.workflow)])
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await triggers.sync_triggers(connection, stranger, mine, [trigger_row(mine, id=owned.trigger)])
+    assert await rows_of(connection, owned.tenant) == before
+
+
+async def test_the_owner_has_a_row_in_every_table(connection: Connection) -> None:
+    """So that what is compared above is all there is."""
+    owned = await everything_of(connection)
+    tables = {row["name"] for row in await connection.fetch(_TABLES)}
+    assert tables == (await rows_of(connection, owned.tenant)).keys()
