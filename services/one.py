@@ -8,7 +8,7 @@ import structlog
 
 from libs.common.errors import OperatorError
 from libs.common.parts import Parts, open_parts
-from libs.common.runtime import AsgiApp, Checks, HttpServer, stop_signal, with_health
+from libs.common.runtime import AsgiApp, Checks, HttpServer, stop_signal, take_port, with_health
 from libs.common.settings import Settings
 from libs.common.telemetry.metrics import set_build, watch_loop_lag
 from libs.common.version import __version__
@@ -34,9 +34,10 @@ async def run_one(name: str, settings: Settings, port: int) -> None:
     """Run the service until it is told to stop, then drain it."""
     if settings.bus_url.reveal().startswith("memory:"):
         raise OperatorError("SIGNALBOX_BUS_URL must be amqp://… for services in processes of their own.")
+    taken = take_port(settings.host, port)
     parts = await open_parts(settings, name)
     service = build(name)(parts)
-    server = HttpServer(with_health(service.app, service.checks), settings.host, port, settings.drain_seconds)
+    server = HttpServer(with_health(service.app, service.checks), taken, settings.drain_seconds)
     set_build(name, __version__)
     lag = asyncio.get_running_loop().create_task(watch_loop_lag())
     await service.start()

@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.embedded.valkey import EmbeddedValkey
 from libs.common.errors import OperatorError
 from libs.common.parts import Parts, open_parts
-from libs.common.runtime import AsgiApp, Checks, HttpServer, stop_signal, with_health
+from libs.common.runtime import AsgiApp, Checks, HttpServer, stop_signal, take_port, with_health
 from libs.common.security.encryption import new_master_key
 from libs.common.settings import Secret, Settings, load_settings
 from libs.common.telemetry.metrics import set_build, watch_loop_lag
@@ -43,22 +44,23 @@ class Keys(msgspec.Struct, frozen=True):
 
 async def run_up(data: Path, port: int) -> None:
     """Run everything until told to stop, then drain in order: the door first, the database last."""
+    taken = take_port(load_settings().host, port)
     async with _private_servers(data) as urls:
         keys, fresh = _load_keys(data)
         settings = _settings(urls, keys)
         parts = await open_parts(settings, "up")
         try:
-            await _run_services(parts, port, _greeting(settings, keys if fresh else None, data))
+            await _run_services(parts, taken, _greeting(settings, keys if fresh else None, data))
         finally:
             await parts.close()
     _log.info("stopped")
 
 
-async def _run_services(parts: Parts, port: int, greeting: Sequence[str]) -> None:
+async def _run_services(parts: Parts, taken: socket, greeting: Sequence[str]) -> None:
     services = {name: build(name)(parts) for name in _NAMES}
     checks: Checks = {name: check for service in services.values() for name, check in service.checks.items()}
     app = with_health(_one_port(services), checks)
-    server = HttpServer(app, parts.settings.host, port, parts.settings.drain_seconds)
+    server = HttpServer(app, taken, parts.settings.drain_seconds)
     set_build("up", __version__)
     lag = asyncio.get_running_loop().create_task(watch_loop_lag())
     for service in services.values():

@@ -24,6 +24,7 @@ Checks = Mapping[str, Check]
 
 _CHECK_SECONDS = 2.0
 _KEEP_ALIVE_SECONDS = 75
+_BACKLOG = 4096
 
 
 def with_health(app: AsgiApp | None, checks: Checks) -> AsgiApp:
@@ -60,31 +61,50 @@ async def _bounded(check: Check) -> bool:
         return False
 
 
+def take_port(host: str, port: int) -> socket.socket:
+    """The port, ours from now on; nobody can connect before an `HttpServer` starts on it. 0 takes a free one.
+
+    A service does this first of all. Raises `OperatorError` when it is another's.
+    """
+    taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((host, port))
+    except (OSError, OverflowError) as error:
+        taken.close()
+        raise _cannot_listen(host, port, error) from None
+    return taken
+
+
+def _cannot_listen(host: str, port: int, error: OSError | OverflowError) -> OperatorError:
+    reason = error.strerror if isinstance(error, OSError) else "a port is a number from 0 to 65535"
+    return OperatorError(f"Cannot listen on {host}:{port}: {reason}.")
+
+
 class HttpServer:
     """An ASGI application on a port, inside the service's own event loop."""
 
-    def __init__(self, app: AsgiApp, host: str, port: int, drain_seconds: float) -> None:
-        """Listens at once, so that a port taken by another is an `OperatorError` here; port 0 takes a free one."""
-        try:
-            self._socket = socket.create_server((host, port), backlog=4096)
-        except OSError as error:
-            raise OperatorError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
-        except OverflowError:
-            raise OperatorError(f"Cannot listen on {host}:{port}: a port is a number from 0 to 65535.") from None
+    def __init__(self, app: AsgiApp, taken: socket.socket, drain_seconds: float) -> None:
+        """`taken`: what `take_port` gave."""
         config = Config(
             cast("Any", app), lifespan="off", log_config=None, access_log=False, server_header=False, ws="none",
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=int(drain_seconds), backlog=4096,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=int(drain_seconds), backlog=_BACKLOG,
         )  # fmt: skip
-        self._server = _EmbeddedServer(config)
+        self._socket, self._server = taken, _EmbeddedServer(config)
         self._task: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
+        """Its port."""
         return int(self._socket.getsockname()[1])
 
     def start(self) -> None:
-        """Answer requests."""
+        """Answer requests. Raises `OperatorError` when another process that took the port too was faster."""
+        host, port = self._socket.getsockname()[:2]
+        try:
+            self._socket.listen(_BACKLOG)
+        except OSError as error:
+            raise _cannot_listen(host, port, error) from None
         self._task = asyncio.get_running_loop().create_task(self._server.serve([self._socket]))
 
     async def stop(self) -> None:

@@ -158,6 +158,8 @@ class _Hub:
     async def close(self) -> None:
         """No connection and no task is left; every reader comes to its end."""
         self._closed = True
+        for heard in self._heard.values():
+            heard.set()  # whoever is about to join need not wait for it
         listening, self._listening = self._listening, None
         if listening is not None:
             listening.cancel()

@@ -27,7 +27,7 @@ _RECORD = "INSERT INTO schema_migrations (name) VALUES ($1)"
 
 async def migrate(dsn: str, clock: Clock | None = None) -> list[str]:
     """Apply what is missing; returns the names applied. Raises `OperatorError` when the server can't be used, or when
-    a later release has migrated it.
+    a later release has migrated it for good (`post`).
     """
     if not dsn:
         raise OperatorError("SIGNALBOX_DATABASE_URL is not set (signalbox up brings its own PostgreSQL).")
@@ -50,7 +50,8 @@ async def _apply_missing(connection: "asyncpg.Connection[Record]") -> list[str]:
     await connection.execute(_CREATE_LEDGER)
     known: set[str] = {row["name"] for row in await connection.fetch(_APPLIED)}
     ours = migrations()
-    if foreign := sorted(known - {name for name, _ in ours}):
+    # What a later release does before its code runs (`pre`) leaves this one able to work; what it does after, not.
+    if foreign := sorted(name for name in known - {name for name, _ in ours} if "_pre_" not in name):
         raise OperatorError(f"The database belongs to a later release of Signalbox: this one has no {foreign[-1]}.")
     missing = [(name, sql) for name, sql in ours if name not in known]
     for name, sql in missing:

@@ -1,146 +1,114 @@
 """The `signalbox` command as an operator meets it: what it prints, how it ends, that a mistake is one clear line."""
 
-import asyncio
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import aiohttp
+import asyncpg
 import pytest
 
-from libs.common.security.encryption import new_master_key
+from libs.common.db.migrate import migrations
 from libs.common.version import __version__
-from tests.servers import ROOT, ServiceProcess, free_port
+from tests.integration.cli.command import mistake, signalbox
 
-PLATFORM_KEY = "sbp_cli-test"
-
-
-async def signalbox(*arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Run the command to its end: exit code, stdout, stderr."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGNALBOX_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.cli", *arguments, cwd=ROOT, env={**inherited, **settings},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    async with asyncio.timeout(60):
-        output, errors = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode(), errors.decode()
+AMQP = "amqp://127.0.0.1:1/"
+PASSWORD = "hidden-pw"
+DATABASE = f"postgresql://u:{PASSWORD}@127.0.0.1:1/db"
 
 
 async def test_version() -> None:
     assert await signalbox("--version") == (0, f"{__version__}\n", "")
 
 
+async def test_help_names_every_command() -> None:
+    code, output, errors = await signalbox("--help")
+    assert (code, errors) == (0, "")
+    listed = [line.split()[1] for line in output.splitlines() if line.startswith("│ ")]
+    assert {"up", "gateway", "webhooks", "scheduler", "executor", "migrate", "settings"} <= set(listed)
+
+
+@pytest.mark.parametrize("arguments", [("gatewya",), ("gateway", "--prot", "1"), ("gateway", "--port", "many")])
+async def test_what_is_no_command_is_refused_and_named(arguments: tuple[str, ...]) -> None:
+    code, output, errors = await signalbox(*arguments)
+    assert (code != 0, output, "Traceback" in errors) == (True, "", False)
+    assert arguments[-1] in errors or arguments[-2] in errors
+
+
 async def test_settings_are_listed_and_secrets_masked() -> None:
-    code, output, _ = await signalbox("settings", SIGNALBOX_PLATFORM_KEY="sbp_hidden", SIGNALBOX_EXECUTOR_SLOTS="7")
+    code, output, _ = await signalbox(
+        "settings", SIGNALBOX_PLATFORM_KEY="sbp_hidden", SIGNALBOX_EXECUTOR_SLOTS="7",
+        SIGNALBOX_BUS_URL=f"amqp://u:{PASSWORD}@h/",
+    )  # fmt: skip
     assert code == 0
     assert "SIGNALBOX_EXECUTOR_SLOTS = 7" in output
     assert "SIGNALBOX_PLATFORM_KEY = ****" in output
-    assert "sbp_hidden" not in output
+    assert ("sbp_hidden" in output, PASSWORD in output) == (False, False)
+
+
+async def test_every_wrong_setting_is_named_at_once() -> None:
+    wrong = {"SIGNALBOX_EXECUTOR_SLOTS": "many", "SIGNALBOX_LOG_LEVEL": "loud", "SIGNALBOX_BUS_URL": PASSWORD}
+    said = await mistake("executor", **wrong)
+    assert {fault.split(":")[0] for fault in said.split("; ")} == set(wrong)
+    assert PASSWORD not in said
 
 
 @pytest.mark.parametrize(
     ("command", "settings", "said"),
     [
         ("migrate", {}, "SIGNALBOX_DATABASE_URL"),
-        ("gateway", {"SIGNALBOX_EXECUTOR_SLOTS": "many"}, "SIGNALBOX_EXECUTOR_SLOTS"),
-        ("gateway", {"SIGNALBOX_EGRESS_ALLOW": "nowhere"}, "SIGNALBOX_EGRESS_ALLOW"),
-        ("gateway", {"SIGNALBOX_BUS_URL": "memory://"}, "SIGNALBOX_BUS_URL"),
-        (
-            "gateway",
-            {"SIGNALBOX_BUS_URL": "amqp://127.0.0.1:1/", "SIGNALBOX_MASTER_KEYS": new_master_key()},
-            "SIGNALBOX_DATABASE_URL",
-        ),
-        (
-            "migrate",
-            {"SIGNALBOX_DATABASE_URL": "postgresql://u:hidden-pw@127.0.0.1:1/db"},
-            "PostgreSQL at 127.0.0.1:1/db",
-        ),
-        (
-            "executor",
-            {
-                "SIGNALBOX_BUS_URL": "amqp://127.0.0.1:1/",
-                "SIGNALBOX_MASTER_KEYS": "nonsense",
-                "SIGNALBOX_DATABASE_URL": "postgresql://127.0.0.1:1/db",
-            },
-            "SIGNALBOX_MASTER_KEYS",
-        ),
+        ("gateway", {"BUS_URL": "memory://"}, "SIGNALBOX_BUS_URL"),
+        ("gateway", {"BUS_URL": AMQP}, "SIGNALBOX_DATABASE_URL"),
+        ("executor", {"BUS_URL": AMQP, "MASTER_KEYS": "1:nonsense"}, "SIGNALBOX_MASTER_KEYS"),
+        ("migrate", {"DATABASE_URL": f"postgresql://u:{PASSWORD}@nowhere.invalid/db"}, "nowhere.invalid/db"),
+        ("migrate", {"DATABASE_URL": f"postgresql://u:{PASSWORD}@127.0.0.1:1,127.0.0.1:2/db"}, "127.0.0.1:2/db"),
+        ("scheduler", {"DATABASE_URL": DATABASE, "BUS_URL": AMQP}, "PostgreSQL at 127.0.0.1:1/db"),
+        ("up", {"DATABASE_URL": DATABASE}, "PostgreSQL at 127.0.0.1:1/db"),
     ],
 )
-async def test_a_mistake_of_the_operator_is_one_line(command: str, settings: Mapping[str, str], said: str) -> None:
-    code, output, errors = await signalbox(command, **settings)
-    assert (code, output) == (1, "")
-    assert errors.startswith("signalbox: ")
-    assert errors.count("\n") == 1
+async def test_what_is_missing_or_cannot_be_reached_is_one_line(
+    tmp_path: Path, command: str, settings: dict[str, str], said: str
+) -> None:
+    arguments = ["--data", str(tmp_path)] if command == "up" else []
+    errors = await mistake(command, *arguments, **{f"SIGNALBOX_{name}": value for name, value in settings.items()})
     assert said in errors
-    assert "hidden-pw" not in errors
+    assert PASSWORD not in errors
 
 
-async def test_migrate_brings_the_schema_up_and_says_so(postgres_dsn: str, database_dsn: str) -> None:
-    again = await signalbox("migrate", SIGNALBOX_DATABASE_URL=database_dsn)
-    assert again == (0, "the schema is up to date\n", "")
-
-
-class Up:
-    """`signalbox up` on one folder."""
-
-    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
-        settings = {"SIGNALBOX_PLATFORM_KEY": PLATFORM_KEY, "SIGNALBOX_MASTER_KEYS": new_master_key()}
-        self.data, self.settings = folder / "data", settings
-        self.process = ServiceProcess("up", settings, folder, ["--data", str(self.data)])
-        stack.push_async_callback(self.process.stop)
-
-    async def start(self) -> None:
-        self.process.launch()
-        await self.process.ready()
-
-    async def post(self, path: str, body: object, **headers: str) -> tuple[int, dict[str, str]]:
-        given = {"Authorization": f"Bearer {PLATFORM_KEY}", **{k.replace("_", "-"): v for k, v in headers.items()}}
-        url = f"{self.process.url}/api/v1{path}"
-        async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=given) as response:
-            return response.status, await response.json()
+async def test_a_data_folder_that_cannot_be_one_is_named() -> None:
+    assert (await mistake("up", "--data", "/dev/null/below")).startswith("/dev/null/below/")
 
 
 @pytest.fixture
-async def up(tmp_path: Path) -> AsyncIterator[Up]:
-    async with AsyncExitStack() as stack:
-        made = Up(tmp_path, stack)
-        await made.start()
-        yield made
+async def weak_dsn(postgres_dsn: str) -> AsyncIterator[str]:
+    """Address of an empty database, for a role that may make nothing in it."""
+    connection = await asyncpg.connect(postgres_dsn)
+    await connection.execute(f"CREATE ROLE weak LOGIN PASSWORD '{PASSWORD}'")
+    await connection.execute("CREATE DATABASE of_another")
+    server = urlsplit(postgres_dsn)
+    yield server._replace(netloc=f"weak:{PASSWORD}@", path="/of_another").geturl()
+    await connection.execute("DROP DATABASE of_another WITH (FORCE)")
+    await connection.execute("DROP ROLE weak")
+    await connection.close()
 
 
-async def test_up_keeps_its_data_and_stops_cleanly(up: Up) -> None:
-    status, tenant = await up.post("/admin/tenants", {"slug": "acme", "name": "Acme"})
-    assert status == 201
-    assert await up.process.stop() == 0
-    await up.start()
-    assert (await up.post("/admin/tenants", {"slug": "acme", "name": "Acme"}))[0] == 409
-    assert (await up.post(f"/admin/tenants/{tenant['id']}/api-keys", {"name": "k", "role": "owner"}))[0] == 201
-    up.process.send(signal.SIGINT)
-    assert await up.process.stop(20) == 0
+async def test_a_role_that_may_not_is_told_so(weak_dsn: str) -> None:
+    errors = await mistake("migrate", SIGNALBOX_DATABASE_URL=weak_dsn)
+    assert "permission denied for schema public" in errors
+    assert PASSWORD not in errors
+    errors = await mistake("migrate", SIGNALBOX_DATABASE_URL=weak_dsn.replace(PASSWORD, "another-pw"))
+    assert 'password authentication failed for user "weak"' in errors
+    assert "another-pw" not in errors
 
 
-async def test_a_second_start_on_the_same_folder_says_so_in_one_line(up: Up) -> None:
-    code, _, errors = await signalbox("up", "--data", str(up.data), "--port", str(free_port()), **up.settings)
-    assert (code, errors.count("\n")) == (1, 1)
-    assert f"{up.data} is in use by process {up.process.pid}" in errors
-    assert up.process.alive
-
-
-async def test_a_port_in_use_is_one_line(up: Up, tmp_path: Path) -> None:
-    arguments = ("up", "--data", str(tmp_path / "other"), "--port", str(up.process.port))
-    code, _, errors = await signalbox(*arguments, **up.settings)
-    assert code == 1
-    assert str(up.process.port) in errors.splitlines()[-1]
-    assert "Traceback" not in errors
-
-
-async def test_a_killed_up_leaves_no_servers_and_starts_again(up: Up) -> None:
-    await up.post("/admin/tenants", {"slug": "acme", "name": "Acme"})
-    await up.process.kill()
-    await up.start()
-    assert (await up.post("/admin/tenants", {"slug": "acme", "name": "Acme"}))[0] == 409
+async def test_migrate_makes_the_schema_once(postgres_dsn: str) -> None:
+    connection = await asyncpg.connect(postgres_dsn)
+    await connection.execute("CREATE DATABASE to_migrate")
+    dsn = urlsplit(postgres_dsn)._replace(path="/to_migrate").geturl()
+    try:
+        first = await signalbox("migrate", SIGNALBOX_DATABASE_URL=dsn)
+        assert first == (0, "".join(f"applied {name}\n" for name, _ in migrations()), "")
+        again = await signalbox("migrate", SIGNALBOX_DATABASE_URL=dsn)
+        assert again == (0, "the schema is up to date\n", "")
+    finally:
+        await connection.execute("DROP DATABASE to_migrate WITH (FORCE)")
+        await connection.close()

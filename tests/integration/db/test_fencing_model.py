@@ -18,52 +18,73 @@ from tests.factories import action_row, execution_change, make_execution
 TENANT, WORKFLOW = new_id(), new_id()
 
 
-class Write(NamedTuple):
-    """Worker number `worker` writes, `ahead` epochs ahead of the row's; `twice` as after a lost answer."""
+By = Literal["newcomer", "holder", "former", "thief", "guesser"]
+"""Who writes: one that takes it, the last that took it, the one before, another at the row's epoch, or the last one at
+an epoch that it never had.
+"""
 
-    worker: int
-    ahead: int
-    status: str
-    claims: bool
+
+class Write(NamedTuple):
+    """`twice`: as after a lost answer."""
+
+    by: By
+    status: str = "running"
+    claims: bool = False
+    worker: int = 0
     twice: bool = False
 
 
-Event = Write | tuple[Literal["release"], int] | tuple[Literal["wake", "cancel"]]
+Event = Write | Literal["release", "wake", "cancel"]
 
 writes = st.builds(
     Write,
-    worker=st.integers(0, 2),
-    ahead=st.sampled_from([0, 0, 0, 1, 1, 1, -1, 2]),
-    status=st.sampled_from(["running", "running", "running", "waiting", "completed", "failed"]),
+    by=st.sampled_from(["newcomer", "newcomer", "newcomer", "holder", "holder", "former", "thief", "guesser"]),
+    status=st.sampled_from(["running"] * 6 + ["waiting"] * 2 + ["completed", "failed"]),
     claims=st.booleans(),
+    worker=st.integers(0, 1),
     twice=st.booleans(),
 )
-releases = st.tuples(st.just("release"), st.integers(0, 2))
-others = st.sampled_from([("wake",), ("wake",), ("cancel",)])
-events = st.lists(st.one_of(writes, writes, writes, releases, others), min_size=4, max_size=14)
+events = st.lists(
+    st.one_of(writes, writes, writes, st.sampled_from(["release"] * 4 + ["wake"] * 3 + ["cancel"])),
+    min_size=8,
+    max_size=20,
+)
 
 
 @dataclass
 class Model:
-    """What the row must be. `records`: the positions that are on record."""
+    """What the row must be. `records`: the positions that are on record; `takers`: who took it, at which epoch."""
 
-    workers: list[UUID] = field(default_factory=lambda: [new_id() for _ in range(3)])
+    workers: list[UUID] = field(default_factory=lambda: [new_id(), new_id()])
     status: str = "pending"
     epoch: int = 0
     worker: UUID | None = None
     records: set[int] = field(default_factory=set[int])
+    takers: list[tuple[UUID, int]] = field(default_factory=list[tuple[UUID, int]])
 
-    def write(self, worker: UUID, epoch: int, event: Write, position: int) -> bool:
+    def writer(self, event: Write) -> tuple[UUID, int]:
+        """The worker that writes, and the epoch that it believes in."""
+        before, last = [(self.workers[0], 0), (self.workers[0], 0), *self.takers][-2:]
+        other = self.workers[last[0] == self.workers[0]]
+        return {
+            "newcomer": (self.workers[event.worker], self.epoch + 1),
+            "holder": last,
+            "former": before,
+            "thief": (other, self.epoch),
+            "guesser": (last[0], self.epoch + (2 if event.worker else -1)),
+        }[event.by]
+
+    def write(self, worker: UUID, epoch: int, status: str, *, claims: bool) -> bool:
         """Whether it counts."""
-        holds = (self.status, self.epoch, self.worker) == ("running", epoch, worker)
-        if not (holds or (event.claims and (self.status, self.epoch) == ("pending", epoch - 1))):
+        takes = claims and (self.status, self.epoch) == ("pending", epoch - 1)
+        if not takes and (self.status, self.epoch, self.worker) != ("running", epoch, worker):
             return False
-        self.status, self.epoch, self.worker = event.status, epoch, worker if event.status == "running" else None
-        self.records.add(position)
+        self.status, self.epoch, self.worker = status, epoch, worker if status == "running" else None
+        self.takers += [(worker, epoch)] if takes else []
         return True
 
-    def release(self, worker: UUID) -> None:
-        if self.worker == worker:
+    def release(self) -> None:
+        if self.status == "running":
             self.status, self.epoch, self.worker = "pending", self.epoch + 1, None
 
     def wake(self) -> None:
@@ -78,16 +99,17 @@ class Model:
 async def happen(connection: Connection, execution: UUID, model: Model, event: Event, position: int) -> None:
     """The event happens to the row and to the model."""
     if isinstance(event, Write):
-        worker, epoch = model.workers[event.worker], model.epoch + event.ahead
+        (worker, epoch), claims = model.writer(event), event.claims or event.by == "newcomer"
         records = [action_row("completed", position)]
-        change = execution_change(TENANT, execution, epoch, event.status, claims=event.claims, records=records)
+        change = execution_change(TENANT, execution, epoch, event.status, claims=claims, records=records)
         for _ in range(1 + event.twice):
-            written = await change_executions(connection, worker, [change])
-            assert written == ({execution} if model.write(worker, epoch, event, position) else set())
-    elif event[0] == "release":
-        await release_executions_of(connection, [model.workers[event[1]]])
-        model.release(model.workers[event[1]])
-    elif event[0] == "wake":
+            counts = model.write(worker, epoch, event.status, claims=claims)
+            model.records |= {position} if counts else set()
+            assert await change_executions(connection, worker, [change]) == ({execution} if counts else set())
+    elif event == "release":
+        await release_executions_of(connection, [model.worker] if model.worker else [])
+        model.release()
+    elif event == "wake":
         await wake_due_executions(connection, 100_000, 0.0)
         model.wake()
     else:
@@ -102,11 +124,14 @@ async def stored(connection: Connection, execution: UUID) -> tuple[object, ...]:
     return (*row.values(), {record["position"] for record in records})
 
 
+TAKE, PARK, ZOMBIE = Write("newcomer"), Write("newcomer", "waiting", twice=True), Write("former", "completed")
+
+
 @given(history=events)
-@example([Write(0, 1, "running", True), ("release", 0), Write(0, -1, "completed", False), Write(1, 1, "running", True)])
-@example([Write(0, 1, "waiting", True, True), ("wake",), Write(0, 0, "running", False), Write(1, 1, "completed", True)])
-@example([Write(0, 1, "running", True), Write(1, 0, "failed", True), ("cancel",), Write(0, 0, "waiting", False)])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example([TAKE, "release", TAKE, ZOMBIE, Write("thief", "failed", claims=True), Write("guesser"), "cancel"])
+@example([Write("guesser", claims=True, worker=1), TAKE, Write("guesser"), Write("guesser", claims=True, worker=1)])
+@example([PARK, "wake", Write("holder", claims=True), Write("newcomer", "completed", worker=1, twice=True), ZOMBIE])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_an_execution_is_written_by_its_holder_only_whatever_happens(
     database: Database, history: list[Event]
 ) -> None:

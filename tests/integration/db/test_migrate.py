@@ -75,12 +75,19 @@ async def test_a_migration_that_fails_leaves_nothing_and_is_done_the_next_time(e
 
 
 async def test_a_database_of_a_later_release_is_refused_in_one_line(database_dsn: str, beside: Connection) -> None:
-    await beside.execute("INSERT INTO schema_migrations (name) VALUES ('9000_pre_later.sql'), ('9001_pre_still.sql')")
+    await beside.execute("INSERT INTO schema_migrations (name) VALUES ('9000_post_later.sql'), ('9001_post_still.sql')")
     tables = await beside.fetchval(_TABLES)
-    with pytest.raises(OperatorError, match=r"9001_pre_still\.sql") as refused:
+    with pytest.raises(OperatorError, match=r"9001_post_still\.sql") as refused:
         await migrate(database_dsn, Fixed(datetime.now(UTC) + timedelta(days=30)))
     assert "\n" not in refused.value.detail
     assert await beside.fetchval(_TABLES) == tables
+
+
+async def test_the_release_before_still_runs_while_the_next_one_is_rolled_out(
+    database_dsn: str, beside: Connection
+) -> None:
+    await beside.execute("INSERT INTO schema_migrations (name) VALUES ('9000_pre_later.sql')")
+    assert await migrate(database_dsn) == []
 
 
 async def test_days_from_yesterday_on_have_partitions_and_are_made_once(database: Database) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from libs.common.runtime import HttpServer
+from libs.common.runtime import HttpServer, take_port
 from services.gateway.app import create_app
 from services.gateway.live import LiveStreams
 from tests.integration.conftest import World
@@ -54,7 +54,7 @@ async def gateway(world: World, redis_url: str = "") -> AsyncGenerator[Gateway]:
     """Not to wait longer than twenty seconds for."""
     streams = LiveStreams(redis_url)
     app: Any = create_app(world.parts, streams)
-    server = HttpServer(app, "127.0.0.1", 0, 1.0)
+    server = HttpServer(app, take_port("127.0.0.1", 0), 1.0)
     server.start()
     try:
         async with asyncio.timeout(20):

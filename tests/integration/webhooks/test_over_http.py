@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from libs.common.runtime import HttpServer, with_health
+from libs.common.runtime import HttpServer, take_port, with_health
 from services.webhooks.app import WebhooksService
 from tests.e2e.installation import until
 from tests.integration.conftest import World
@@ -17,7 +17,7 @@ from tests.integration.webhooks.conftest import MAX_BODY_BYTES, made_trigger, op
 @pytest.fixture
 async def port(service: WebhooksService) -> AsyncIterator[int]:
     """Where the service listens, as in production."""
-    server = HttpServer(with_health(service.app, service.checks), "127.0.0.1", 0, drain_seconds=5)
+    server = HttpServer(with_health(service.app, service.checks), take_port("127.0.0.1", 0), drain_seconds=5)
     server.start()
     yield server.port
     await server.stop()
