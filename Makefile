@@ -24,7 +24,7 @@ run: setup ## start Signalbox on this machine (PORT=8000 DATA=.signalbox)
 
 test: setup-dev ## every test, on private servers (ARGS="-k webhook" for some)
 	@scripts/debian-packages.sh rabbitmq-server
-	@$(PY) -m pytest -n 2 --dist loadgroup $(or $(ARGS),tests)
+	@$(PY) -m pytest -n 2 --dist loadfile $(or $(ARGS),tests)
 
 chaos: setup-dev ## bad days at length: 10 000 calls while services are killed, the broker is wiped, the database restarts
 	@scripts/debian-packages.sh rabbitmq-server

@@ -4,9 +4,8 @@
                                                                 └▶ effects, short wait: a task goes on alone:
                                                   start effects ─▶ one ends, or its time comes ─▶ advance ─▶ journal …
 
-Before an effect starts, its claim, everything before it and its own attempt are durable (rule 4). A local action is
-done by the journal itself, in that very transaction. A journal that answers "not yours" ends the run here at once;
-whoever has it continues from the records.
+Before an effect starts, its claim, everything before it and its own attempt are durable (rule 4). A journal that
+answers "not yours" ends the run here at once; whoever has it continues from the records.
 """
 
 import asyncio
@@ -20,14 +19,13 @@ from uuid import UUID
 import structlog
 
 from libs.common.clock import Clock
-from libs.common.domain.catalogue import ActionKind
 from libs.common.domain.execution import ExecutionStatus, Failure
 from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.turns import Effect, End, Turn
 from libs.common.telemetry import metrics
 from services.executor.actions.base import Attempt, Effects
 from services.executor.held import Control, Held, parks
-from services.executor.journal import Journal, Written
+from services.executor.journal import Journal
 
 _PAUSED = Turn()
 
@@ -93,11 +91,11 @@ class Engine:
         now = self._clock.now()
         items = [(held, self._next_turn(held)) for held in batch]
         written = await self._journal.record_all(items, now)
-        mine = [(held, turn, answer) for (held, turn), answer in zip(items, written, strict=True) if answer.is_ours]
+        mine = [item for item, is_ours in zip(items, written, strict=True) if is_ours]
         metrics.count_claims(len(mine), len(items) - len(mine))
-        for held, turn, answer in mine:
+        for held, turn in mine:
             if turn.end is None and not parks(held, turn, now):
-                self._spawn(held, turn, answer)
+                self._spawn(held, turn)
             else:
                 _log_end(held, turn.end)
 
@@ -113,8 +111,8 @@ class Engine:
         await asyncio.gather(*left, return_exceptions=True)
         return len(left)
 
-    def _spawn(self, held: Held, turn: Turn, written: Written) -> None:
-        task = asyncio.get_running_loop().create_task(self._drive(held, turn, written))
+    def _spawn(self, held: Held, turn: Turn) -> None:
+        task = asyncio.get_running_loop().create_task(self._drive(held, turn))
         self._held[held.execution_id], self._tasks[held.execution_id] = held, task
         task.add_done_callback(lambda _: self._leave(held.execution_id))
         self._note_load()
@@ -131,19 +129,18 @@ class Engine:
         else:
             self._room.clear()
 
-    async def _drive(self, held: Held, turn: Turn, written: Written) -> None:
+    async def _drive(self, held: Held, turn: Turn) -> None:
         """From a recorded turn to the end, or to where the executor may let go."""
         try:
             while True:
-                if not self._begin(held, turn, written):
-                    await self._wait(held, turn.wake_at)
-                    self._settle_ended(held)
+                self._begin(held, turn)
+                await self._wait(held, turn.wake_at)
+                self._settle_ended(held)
                 turn, now = self._next_turn(held), self._clock.now()
                 if turn.end is not None:
                     await _interrupt(held)
                 leaves = turn.end is not None or parks(held, turn, now)
-                written = await self._journal.record(held, turn, now)
-                if not written.is_ours:
+                if not await self._journal.record(held, turn, now):
                     metrics.count_claims(0, 1)
                     return
                 if leaves:
@@ -156,18 +153,10 @@ class Engine:
         finally:
             await _interrupt(held)
 
-    def _begin(self, held: Held, turn: Turn, written: Written) -> bool:
-        """Start the effects of a turn that is on record; whether a local action was settled on the way."""
-        settled = False
+    def _begin(self, held: Held, turn: Turn) -> None:
+        """Start the effects of a turn that is on record."""
         for effect in turn.effects:
-            if effect.step.kind is ActionKind.LOCAL:
-                result = written.locals[effect.key]
-                self._settle(held, effect, (result.output, result.failure), recorded=True)
-                settled = True
-            else:
-                task = asyncio.get_running_loop().create_task(self._perform(held, effect))
-                held.effects[task] = effect
-        return settled
+            held.effects[asyncio.get_running_loop().create_task(self._perform(held, effect))] = effect
 
     async def _wait(self, held: Held, wake_at: datetime | None) -> None:
         """Until an effect ends, the time has come, or somebody wants something."""
@@ -185,12 +174,12 @@ class Engine:
             if not task.cancelled():
                 self._settle(held, effect, task.result())
 
-    def _settle(self, held: Held, effect: Effect, ended: Ended, *, recorded: bool = False) -> None:
+    def _settle(self, held: Held, effect: Effect, ended: Ended) -> None:
         output, failure = ended
         now = self._clock.now()
         try:
             if failure is None:
-                held.run.succeed(effect, output, now, recorded=recorded)
+                held.run.succeed(effect, output, now)
             else:
                 held.run.fail(effect, failure, now, random.random())  # noqa: S311 - spreads retries, guards nothing
         except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end

@@ -3,11 +3,11 @@
 A write is answered by whether it still counted. While the database is away the journal keeps trying: what an executor
 knows must not be lost for an outage, and whoever may take the execution meanwhile is fenced off by the epoch. Trying
 again is harmless even when the lost answer was a commit, because a change that was made is made once more with the
-same values. Local actions are done in the same transaction, so they happen exactly as often as their record says.
+same values.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,6 @@ import structlog
 from libs.common.cache.protocol import LiveEvent
 from libs.common.db.executions import ActionRow, ExecutionChange, change_executions, release_execution
 from libs.common.db.group_commit import GroupCommit, RefusedWrite
-from libs.common.db.local_writes import LocalResult
 from libs.common.db.pool import Database
 from libs.common.domain.execution import ActionStatus, AttemptRecord, ExecutionStatus, Failure
 from libs.common.domain.turns import Turn
@@ -41,49 +40,39 @@ _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-class Written(msgspec.Struct, frozen=True):
-    """Whether the execution was still ours to write; and what the local actions of the turn gave, by their keys."""
-
-    is_ours: bool
-    locals: Mapping[str, LocalResult] = {}
-
-
-_OURS, _NOT_OURS = Written(is_ours=True), Written(is_ours=False)
-
-
 class Journal:
     """Writes what happened. One instance a worker."""
 
     def __init__(self, database: Database, worker: UUID, live: LiveReporter | None = None) -> None:
         """`live`: who is told of everything that became true."""
         self._database, self._worker, self._live = database, worker, live
-        self._commits = GroupCommit[ExecutionChange, Written](self._write, observe=metrics.observe_journal_flush)
+        self._commits = GroupCommit[ExecutionChange, bool](self._write, observe=metrics.observe_journal_flush)
 
-    async def record(self, held: Held, turn: Turn, now: datetime) -> Written:
-        """Make durable what `held` has done and what it does next."""
+    async def record(self, held: Held, turn: Turn, now: datetime) -> bool:
+        """Make durable what `held` has done and what it does next. False: it is not ours any more, stop."""
         return (await self.record_all([(held, turn)], now))[0]
 
-    async def record_all(self, items: Sequence[tuple[Held, Turn]], now: datetime) -> list[Written]:
+    async def record_all(self, items: Sequence[tuple[Held, Turn]], now: datetime) -> list[bool]:
         """As `record`, for several executions at once, in their order."""
         changes = [_change(held, turn, now) for held, turn in items]
         answers = await self._commits.submit_all(changes)
         written = [await self._settle(change, answer, now) for change, answer in zip(changes, answers, strict=True)]
         made: list[tuple[Held, ExecutionChange]] = []
         for (held, _), change, answer in zip(items, changes, written, strict=True):
-            held.claimed = held.claimed or answer.is_ours
-            if answer.is_ours:
+            held.claimed = held.claimed or answer
+            if answer:
                 made.append((held, change))
         _observe([change for _, change in made])
         if self._live is not None:
             self._live.report(_event(held, change, now) for held, change in made)
         return written
 
-    async def _settle(self, change: ExecutionChange, answer: Written | BaseException, now: datetime) -> Written:
+    async def _settle(self, change: ExecutionChange, answer: bool | BaseException, now: datetime) -> bool:
         """The answer of a write; an execution whose records the database refuses for what they hold ends instead."""
         if isinstance(answer, RefusedWrite):
             _log.error("records refused", execution_id=change.id, tenant_id=change.tenant_id, reason=answer.detail)
             await self._commits.submit(_unstorable(change, now))
-            return _NOT_OURS
+            return False
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -102,7 +91,7 @@ class Journal:
         """Everything recorded is durable."""
         await self._commits.close()
 
-    async def _write(self, batch: Sequence[ExecutionChange]) -> Sequence[Written]:
+    async def _write(self, batch: Sequence[ExecutionChange]) -> Sequence[bool]:
         while True:
             try:
                 async with self._database.connection() as connection:
@@ -110,7 +99,7 @@ class Journal:
             except Unavailable:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            return [_OURS if change.id in written else _NOT_OURS for change in batch]
+            return [change.id in written for change in batch]
 
 
 def _change(held: Held, turn: Turn, now: datetime) -> ExecutionChange:

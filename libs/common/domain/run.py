@@ -97,11 +97,10 @@ class Run:
             return Turn(effects, self._next_instant())
         return Turn(end=self._close_records(self._end(now), now))
 
-    def succeed(self, effect: Effect, output: Any, now: datetime, *, recorded: bool = False) -> None:
-        """The effect was done and gave `output`; `recorded`: its record says so already."""
+    def succeed(self, effect: Effect, output: Any, now: datetime) -> None:
+        """The effect was done and gave `output`."""
         frame, output = self._leave(effect), self._mask(output)
-        if not recorded:
-            self.attempts.finish(effect.record, ActionStatus.COMPLETED, now, output=output)
+        self.attempts.finish(effect.record, ActionStatus.COMPLETED, now, output=output)
         self._complete(frame, effect.step, output)
         self._look_after(frame)
 
@@ -130,11 +129,6 @@ class Run:
         self._cancel_waits(self._root, now)
         self._cancel_loops(self._root)
         return self._close_records(End(status, failure=failure), now)
-
-    @property
-    def effects_under_way(self) -> int:
-        """How many effects were handed out and not told of yet."""
-        return len(self._under_way)
 
     # One action
 
