@@ -37,7 +37,10 @@ AWAY = (
 room, ended a deadlock, is a standby that only reads. The same statement may succeed later.
 """
 
-_INDEX_PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off"}
+_INDEX_PLANS = {
+    "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}  # fmt: skip
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 30.0
 
