@@ -2,7 +2,7 @@
 
 One pool a process. Session settings keep plans on indexes: the batch writes are `UPDATE … FROM unnest(…)`, their plan
 is cached while the tables are new and small, and a plan that scans or hashes them then would still do so when they
-are large.
+are large. A statement is planned once for a connection: planning a set write anew costs as much as the write itself.
 
 A database that is away shows as `Unavailable`, whatever the driver calls it.
 """
