@@ -1,4 +1,5 @@
-"""The `signalbox` command: starts services, prepares the database, shows settings. Composes; has no logic of its own.
+"""The `signalbox` command: starts services, prepares the database, changes keys, shows settings. Composes; has no
+logic of its own.
 
 A mistake of the operator (bad setting, unreachable server, port in use) is one line on stderr and exit code 1.
 """
@@ -12,12 +13,14 @@ from typing import Annotated, Any
 import cyclopts
 from cyclopts import Parameter
 
-from libs.common.errors import OperatorError
+from libs.common.errors import OperatorError, Unavailable
 from libs.common.settings import Settings, describe_settings, load_settings
 from libs.common.telemetry.logging import configure_logging
 from libs.common.version import __version__
 
 app = cyclopts.App(name="signalbox", help="Self-hosted, multi-tenant workflow automation.", version=__version__)
+keys = cyclopts.App(name="keys", help="The master keys, under which secrets are sealed.")
+app.command(keys)
 
 Port = Annotated[int, Parameter(help="Port to listen on; 0 takes a free one.")]
 
@@ -72,6 +75,33 @@ def migrate() -> None:
     _run(work(), settings)
 
 
+@keys.command
+def rotate() -> None:
+    """Seal every secret with the first key of SIGNALBOX_MASTER_KEYS. Services may run, if they have that key first."""
+    from libs.common.db.migrate import migrate as apply  # noqa: PLC0415
+    from libs.common.db.pool import Database  # noqa: PLC0415
+    from libs.common.key_rotation import rotate_keys  # noqa: PLC0415
+    from libs.common.security.encryption import Vault  # noqa: PLC0415
+
+    settings = load_settings()
+
+    async def work() -> None:
+        vault = Vault(settings.master_keys.reveal())
+        key_id, dsn = vault.sealing_id, settings.database_url.reveal()
+        await apply(dsn)
+        database = Database(dsn, size=1, name="keys")
+        await database.open()
+        try:
+            rotation = await rotate_keys(database, vault)
+        finally:
+            await database.close()
+        print(f"sealed with key {key_id}: {rotation.secrets.resealed} secrets, {rotation.triggers.resealed} triggers")
+        if rotation.left:
+            raise OperatorError(f"{rotation.left} are still sealed with another key; the log names what does not open.")
+
+    _run(work(), settings)
+
+
 @app.command(name="settings")
 def show_settings() -> None:
     """List every setting with its value (secrets masked), default and meaning."""
@@ -98,7 +128,7 @@ def main() -> None:
     """Entry point of the `signalbox` command."""
     try:
         app()
-    except OperatorError as error:
+    except (OperatorError, Unavailable) as error:
         print(f"signalbox: {error.detail}", file=sys.stderr)
         sys.exit(1)
 

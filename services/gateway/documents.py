@@ -84,7 +84,17 @@ def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
         path="/schema",
         render_plugins=[_Description(bodies)],
         create_examples=False,
-        tags=[Tag("Workflows"), Tag("Executions"), Tag("Triggers"), Tag("Catalogue"), Tag("API keys"), Tag("Platform")],
+        tags=[
+            Tag("Workflows"),
+            Tag("Executions"),
+            Tag("Triggers"),
+            Tag("Catalogue"),
+            Tag("Data"),
+            Tag("Notifications"),
+            Tag("Secrets"),
+            Tag("API keys"),
+            Tag("Platform"),
+        ],
         components=Components(
             security_schemes={
                 "credential": SecurityScheme(type="http", scheme="bearer", description=credential),

@@ -64,6 +64,13 @@ class Window(msgspec.Struct, frozen=True):
             raise _bad_cursor()
         return int(self.after)
 
+    @property
+    def after_name(self) -> str | None:
+        """The cursor as a name. Raises `InvalidInput` when it is not one of ours."""
+        if self.after is not None and not (self.after.isprintable() and len(self.after) <= 200):
+            raise _bad_cursor()
+        return self.after
+
 
 def window(limit: int, cursor: str | None, offset: int) -> Window:
     """What to read for the query parameters. Raises `InvalidInput` for a cursor that we never gave."""

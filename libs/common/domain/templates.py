@@ -24,6 +24,7 @@ __all__ = [
     "compile_template",
     "has_template",
     "template_faults",
+    "used_paths",
 ]
 
 MAX_JOINED = 1_048_576
@@ -37,6 +38,8 @@ MAX_TEMPLATE_DEPTH = 64
 KNOWN_NAMES = frozenset(
     "input trigger webhook event actions workflow execution tenant secrets vars now date item index".split()
 )
+SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+"""What a secret may be called; names that expressions can write after a dot."""
 _RESULT_NAME = re.compile(r"action_\d+_result")
 _OPENING = re.compile(r"\{\{|\$\{")
 _SKIP = re.compile(r"""[rR]"[^"\r\n]*"|[rR]'[^'\r\n]*'|"(?:[^"\\\r\n]|\\.)*"|'(?:[^'\\\r\n]|\\.)*'|[{}]""")
@@ -203,6 +206,11 @@ def template_faults(
     return faults
 
 
+def used_paths(text: str) -> list[Segments]:
+    """The plain paths that the expressions of a text name. Raises `TemplateError` when one cannot be compiled."""
+    return [path for literal, piece in _split(text) if not literal for path in compile_expression(piece).paths]
+
+
 def _texts(raw: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
     if isinstance(raw, str):
         if has_template(raw):
@@ -220,8 +228,19 @@ def _texts(raw: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
 def name_problem(used: Segments, extra: Collection[str] | None, action_keys: Collection[str] | None) -> str | None:
     """What is wrong with the first names of a path, if anything; the two collections as in `template_faults`."""
     root = str(used[0])
+    if root == "secrets":
+        return _secret_problem(used)
     if root == "actions" and len(used) > 1 and action_keys is not None and used[1] not in action_keys:
         return f"there is no action {str(used[1])!r}{near_names(str(used[1]), action_keys)}"
     if extra is None or root in KNOWN_NAMES or root in extra or _RESULT_NAME.fullmatch(root):
         return None
     return f"unknown name {root!r}{near_names(root, KNOWN_NAMES | set(extra))}"
+
+
+def _secret_problem(used: Segments) -> str | None:
+    """A secret must be named where it stands: what a run may see of them is known before it starts."""
+    if len(used) < 2:
+        return "secrets are used by name only, as in secrets.NAME"
+    if not isinstance(used[1], str) or not SECRET_NAME.fullmatch(used[1]):
+        return f"{str(used[1])[:64]!r} is not the name of a secret"
+    return None

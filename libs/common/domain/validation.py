@@ -16,6 +16,7 @@ from libs.common.domain.conditions import condition_faults
 from libs.common.domain.faults import is_array, is_object, struct_faults
 from libs.common.domain.json_schema import schema_faults
 from libs.common.domain.paths import kind_of
+from libs.common.domain.secret_names import secret_uses
 from libs.common.domain.templates import template_faults
 from libs.common.domain.trigger import TriggerSpec
 from libs.common.domain.trigger_validation import trigger_config_faults
@@ -26,6 +27,7 @@ MAX_JSON_DEPTH = 32
 MAX_JSON_BYTES = 524_288
 MAX_FAULTS = 500
 MAX_TRIGGERS = 50
+_NO_SECRETS_YET = "the conditions of a trigger are judged before there is a run, so they cannot use secrets"
 
 ConfigCheck = Callable[[dict[str, Any], str], list[Fault]]
 
@@ -103,7 +105,9 @@ class _Reader:
         config = trigger.get("config", {})
         if is_object(config):
             faults += trigger_config_faults(trigger.get("type"), config, f"{path}.config")
-        return faults + condition_faults(trigger.get("conditions"), f"{path}.conditions", self.names, ())
+        conditions, where = trigger.get("conditions"), f"{path}.conditions"
+        faults += condition_faults(conditions, where, self.names, ())
+        return faults + [Fault(use, _NO_SECRETS_YET) for use, name in secret_uses(conditions, where) if name]
 
 
 def _with_trigger_keys(triggers: object) -> object:

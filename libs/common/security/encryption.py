@@ -1,8 +1,8 @@
 """Secrets at rest: AES-256-GCM under a master key of the installation.
 
 A sealed record is `version | key id | nonce | ciphertext`; the tenant and the record it belongs to are authenticated
-with it, so a row copied to another tenant or trigger does not open. The first master key seals, all of them open: to
-change keys, put the new one in front. Nothing here logs or stores a plaintext.
+with it, so a row copied to another tenant, trigger or name does not open. The first master key seals, all of them
+open: to change keys, put the new one in front. Nothing here logs or stores a plaintext.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _VERSION = 1
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
 _VARIABLE = "SIGNALBOX_MASTER_KEYS"
+_NAMED = b"secret of a tenant: "
 
 
 class CannotOpen(SignalboxError):
@@ -39,19 +40,28 @@ class Vault:
         self._sealing_id = next(iter(self._keys), "")
         self._ciphers: dict[str, AESGCM] = {}
 
-    def seal(self, tenant_id: UUID, record_id: UUID, plaintext: bytes) -> bytes:
-        """The plaintext as a record that opens only with the same two ids. Raises `OperatorError` without any master
-        key.
-        """
+    @property
+    def sealing_id(self) -> str:
+        """The id of the key that seals. Raises `OperatorError` without any master key."""
         if not self._keys:
             raise OperatorError(f"{_VARIABLE}: a key is needed to keep secrets; none is set.")
-        key_id = self._sealing_id.encode()
-        nonce = random_token(_NONCE_BYTES)
-        header = bytes((_VERSION, len(key_id))) + key_id
+        return self._sealing_id
+
+    @property
+    def sealing_mark(self) -> bytes:
+        """What everything begins with that this vault seals now. Raises `OperatorError` without any master key."""
+        key_id = self.sealing_id.encode()
+        return bytes((_VERSION, len(key_id))) + key_id
+
+    def seal(self, tenant_id: UUID, record_id: UUID | str, plaintext: bytes) -> bytes:
+        """The plaintext as a record that opens only for the same tenant and id, or name. Raises `OperatorError`
+        without any master key.
+        """
+        header, nonce = self.sealing_mark, random_token(_NONCE_BYTES)
         sealed = self._cipher(self._sealing_id).encrypt(nonce, plaintext, header + _owner(tenant_id, record_id))
         return header + nonce + sealed
 
-    def open(self, tenant_id: UUID, record_id: UUID, sealed: bytes) -> bytes:
+    def open(self, tenant_id: UUID, record_id: UUID | str, sealed: bytes) -> bytes:
         """What was sealed. Raises `CannotOpen` when the record is damaged, of another owner or of a key that is not
         loaded.
         """
@@ -82,8 +92,9 @@ def new_master_key(key_id: str = "1") -> str:
     return f"{key_id}:{base64.b64encode(random_token(_KEY_BYTES)).decode()}"
 
 
-def _owner(tenant_id: UUID, record_id: UUID) -> bytes:
-    return tenant_id.bytes + record_id.bytes
+def _owner(tenant_id: UUID, record_id: UUID | str) -> bytes:
+    # The prefix alone is longer than any id, so no name reads as one.
+    return tenant_id.bytes + (record_id.bytes if isinstance(record_id, UUID) else _NAMED + record_id.encode())
 
 
 def _parse(master_keys: str) -> dict[str, bytes]:

@@ -5,16 +5,17 @@ No error text holds an address that a name resolved to, or anything of an answer
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from libs.common.errors import SignalboxError
+from libs.common.errors import MalformedInput, SignalboxError
+from libs.common.json_input import decode_json
 from libs.common.security.egress import BlockedDestination
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ _KEEP_METHOD = frozenset({307, 308})
 _FOR_STRANGERS = frozenset({"accept", "accept-language", "user-agent", "traceparent"})
 """What a redirect may take along to another origin. A credential can be in a header of any name, so the rest stays."""
 _CHUNK_BYTES = 65_536
+_ERROR_STATUS = 400
 
 
 class SendFailed(SignalboxError):
     """The request got no usable answer. `error_class`: connection, timeout, blocked, too_large, invalid_request,
-    protocol.
+    protocol, invalid_response.
     """
 
     slug = "send-failed"
@@ -44,16 +46,20 @@ class SendFailed(SignalboxError):
 
 
 class OutgoingRequest(msgspec.Struct, frozen=True):
-    """What to send. `headers` hold one value a name; `body` is ready to go."""
+    """What to send. `headers` hold one value a name; `body` is ready to go. `read_as`: auto goes by the type of the
+    answer's content.
+    """
 
     method: str
     url: str
     headers: dict[str, str]
     timeout_seconds: float
-    query: dict[str, str] = {}
+    query: Mapping[str, str | Sequence[str]] = {}
     body: bytes | None = None
     follow_redirects: bool = False
     max_response_bytes: int = MAX_RESPONSE_BYTES
+    verify_tls: bool = True
+    read_as: Literal["auto", "json", "text", "bytes"] = "auto"
 
 
 class OutgoingResponse(msgspec.Struct, frozen=True):
@@ -76,6 +82,8 @@ async def send(session: aiohttp.ClientSession, request: OutgoingRequest) -> Outg
         raise SendFailed("blocked", error.detail) from None
     except TimeoutError:
         raise SendFailed("timeout", f"no answer within {request.timeout_seconds:g} seconds") from None
+    except aiohttp.ClientConnectorCertificateError as error:  # a ValueError too
+        raise SendFailed("connection", f"{error.host} has no certificate that can be trusted") from error
     except (aiohttp.InvalidURL, ValueError):
         raise SendFailed("invalid_request", "the URL or a header is not valid") from None
     except aiohttp.ClientConnectorError as error:
@@ -108,11 +116,11 @@ async def _send_following(session: aiohttp.ClientSession, request: OutgoingReque
     timeout = aiohttp.ClientTimeout(total=request.timeout_seconds, sock_connect=CONNECT_SECONDS)
     while True:
         async with session.request(
-            method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False
+            method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False, ssl=request.verify_tls
         ) as response:
             target = response.headers.get("Location")
             if response.status not in _REDIRECTS or target is None or left == 0:
-                return await _read(response, request.max_response_bytes, started)
+                return await _read(response, request, started)
             left -= 1
             following = url.join(URL(target))
             if following.scheme not in ("http", "https") or following.user is not None:
@@ -124,15 +132,31 @@ async def _send_following(session: aiohttp.ClientSession, request: OutgoingReque
             url = following
 
 
-async def _read(response: aiohttp.ClientResponse, limit_bytes: int, started: float) -> OutgoingResponse:
-    raw = bytearray()
+async def _read(response: aiohttp.ClientResponse, request: OutgoingRequest, started: float) -> OutgoingResponse:
+    raw, limit_bytes = bytearray(), request.max_response_bytes
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
         raw += chunk
         if len(raw) > limit_bytes:
             raise SendFailed("too_large", f"the answer is larger than {limit_bytes} bytes")
-    body, encoded = _value(bytes(raw), response.content_type, response.charset)
+    body, encoded = _value_as(request.read_as, bytes(raw), response)
     elapsed_ms = round((perf_counter() - started) * 1000)
     return OutgoingResponse(response.status, _plain(response.headers), body, encoded, elapsed_ms)
+
+
+def _value_as(wanted: str, raw: bytes, response: aiohttp.ClientResponse) -> tuple[Any, bool]:
+    """As `_value`, but as what was asked for. What is no JSON is kept when the status says that something is wrong."""
+    if wanted == "bytes":
+        return base64.b64encode(raw).decode(), True
+    if wanted == "text":
+        body, encoded = _value(raw, "text/plain", response.charset)
+        return (raw.decode(errors="replace") if encoded else body or ""), False
+    if wanted == "json" and raw:
+        try:
+            return decode_json(raw), False
+        except MalformedInput:
+            if response.status < _ERROR_STATUS:
+                raise SendFailed("invalid_response", "the answer is not JSON") from None
+    return _value(raw, response.content_type, response.charset)
 
 
 def _value(raw: bytes, media_type: str, charset: str | None) -> tuple[Any, bool]:

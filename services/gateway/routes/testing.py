@@ -10,10 +10,10 @@ import msgspec
 from litestar import Router, post
 from litestar.params import FromPath
 
+from libs.common.actions.installed import kind_of
 from libs.common.clock import new_id
 from libs.common.db.webhook_calls import StoredCall, find_call
 from libs.common.db.workflows import find_workflow
-from libs.common.domain.catalogue import kind_of
 from libs.common.domain.conditions import compile_conditions
 from libs.common.domain.dry_run import DryRun, dry_run
 from libs.common.domain.execution import AttemptRecord

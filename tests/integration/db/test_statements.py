@@ -29,13 +29,14 @@ _SYSTEM_WIDE = {
     "executions._RELEASE_OF_DEAD": "what a dead worker held, of all tenants; names no other row",
     "controlling._WISHES": "for what one worker runs, of all tenants",
     "idempotency._FORGET": "what is out of date, of all tenants",
+    "local_results._FORGET": "what is out of date, of all tenants",
 }
 _HOT = (
     "accepting._ACCEPT", "controlling._CANCEL", "controlling._WISHES", "execution_views._FIND", "executions._CHANGE",
     "executions._LOAD", "executions._LOAD_RECORDS", "executions._RELEASE_OF_DEAD", "executions._WAKE",
-    "schedules._CLAIM", "webhook_triggers._FIND",
+    "schedules._CLAIM", "secrets._LOAD_SEALED", "webhook_triggers._FIND",
 )  # fmt: skip
-_BIG = ("executions", "action_executions", "webhook_logs", "triggers")
+_BIG = ("executions", "action_executions", "webhook_logs", "triggers", "secrets")
 
 
 class Statement(NamedTuple):

@@ -19,6 +19,25 @@ def test_only_the_owner_opens() -> None:
             Vault(OLD).open(*owner, sealed)
 
 
+def test_a_name_is_an_owner_too_and_never_one_with_an_id() -> None:
+    tenant, record = new_id(), new_id()
+    vault = Vault(OLD)
+    sealed = vault.seal(tenant, "NAME", b"x")
+    assert vault.open(tenant, "NAME", sealed) == b"x"
+    for owner in ((tenant, "NAMES"), (tenant, ""), (new_id(), "NAME"), (tenant, record)):
+        with pytest.raises(CannotOpen):
+            vault.open(*owner, sealed)
+    with pytest.raises(CannotOpen):
+        vault.open(tenant, record.bytes.decode("latin-1"), vault.seal(tenant, record, b"x"))
+
+
+def test_what_is_sealed_tells_its_key() -> None:
+    both = Vault(f"{NEW},{OLD}")
+    assert both.sealing_id == "new"
+    assert both.seal(new_id(), "NAME", b"x").startswith(both.sealing_mark)
+    assert not Vault(OLD).seal(new_id(), "NAME", b"x").startswith(both.sealing_mark)
+
+
 def test_the_first_key_seals_and_all_open() -> None:
     tenant, record = new_id(), new_id()
     sealed = Vault(OLD).seal(tenant, record, b"x")
