@@ -151,7 +151,7 @@ def _fitted_scalar(value: Any, kinds: frozenset[Any], *, any_other: bool) -> Any
     if isinstance(value, int | float):
         if str in kinds and not kinds & {int, float}:
             return plain_text(value)
-        return int(value) if float not in kinds and float(value).is_integer() else value
+        return _whole(value) if float not in kinds else value
     if not isinstance(value, str) or str in kinds:
         return value
     if bool in kinds and value in ("true", "false"):
@@ -167,4 +167,9 @@ def _number(text: str) -> Any:
         return text
     if not isinstance(number, int | float) or isinstance(number, bool):
         return text
-    return int(number) if float(number).is_integer() else number
+    return _whole(number)
+
+
+def _whole(number: int | float) -> int | float:
+    """The number as an int, if it is a whole one."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number

@@ -8,7 +8,7 @@ takes the mail for some recipients only, the mail is sent: the output names thos
 
 import asyncio
 import ssl
-from typing import Any
+from typing import Any, cast
 
 import aiosmtplib
 
@@ -27,6 +27,7 @@ NAME = "send_email"
 _LONGEST_REPLY = 200
 _PERMANENT = 500
 _CONNECT_SECONDS = 10.0
+_GOODBYE_SECONDS = 1.0
 
 
 class MailAction:
@@ -57,18 +58,20 @@ class MailAction:
         server = route.server
         async with asyncio.timeout(min(seconds, _CONNECT_SECONDS)):
             connection = await open_connection(self._policy if route.guarded else None, server.host, route.port)
-        smtp = aiosmtplib.SMTP(
+        smtp = aiosmtplib.SMTP(  # owns the connection from here on
             hostname=server.host, sock=connection, local_hostname=mail.sender.rpartition("@")[2], timeout=seconds,
-            use_tls=server.security == "tls", start_tls=server.security == "starttls",
-            username=server.username, password=server.password, tls_context=self._context(server.verify_tls),
+            use_tls=server.security == "tls", start_tls=False, tls_context=self._context(server.verify_tls),
         )  # fmt: skip
         try:
             await smtp.connect()
+            if server.security == "starttls":
+                await smtp.starttls()
+            if server.username is not None:
+                await smtp.login(server.username, server.password or "")
             refused, _ = await smtp.sendmail(mail.sender, mail.recipients, mail.content)
             return {address: reply.code for address, reply in refused.items()}
         finally:
             await _leave(smtp)
-            connection.close()
 
     def _context(self, verify: bool) -> ssl.SSLContext:
         """Made once: reading the certificates takes milliseconds."""
@@ -82,13 +85,16 @@ class MailAction:
 
 async def _leave(smtp: aiosmtplib.SMTP) -> None:
     """Whether the server answers the good-bye changes nothing: the mail is delivered, or is not."""
+    transport = smtp.transport
     try:
         if smtp.is_connected:
-            await smtp.quit(timeout=1)
+            await smtp.quit(timeout=_GOODBYE_SECONDS)
     except (aiosmtplib.SMTPException, OSError):
         pass
     finally:
         smtp.close()
+        if transport is not None:  # a server that does not end its TLS session holds nothing of ours
+            cast("asyncio.WriteTransport", transport).abort()
 
 
 def _failure(error: Exception) -> Failure:
