@@ -86,6 +86,12 @@ class Settings(msgspec.Struct, frozen=True):
     egress_allow: Annotated[
         Networks, Meta(description="Networks that actions may call although they are private, comma-separated")
     ] = Networks()
+    smtp_url: Annotated[
+        Secret, Meta(description="Mail server: smtp://user:password@host:587 (STARTTLS), smtps://… or smtp+plain://…")
+    ] = Secret()
+    mail_from: Annotated[
+        str, Meta(description="Sender of all mail through that server; empty: each workflow names its own")
+    ] = ""
     host: Annotated[str, Meta(description="Address to listen on")] = "127.0.0.1"
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged")

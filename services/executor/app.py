@@ -10,7 +10,7 @@ from libs.common.clock import new_id
 from libs.common.domain.expressions import compile_expression
 from libs.common.parts import Parts
 from libs.common.runtime import Checks
-from services.executor.actions.http import HttpAction
+from services.executor.actions.all import build_effects
 from services.executor.consumer import ReadyConsumer
 from services.executor.engine import Engine
 from services.executor.journal import Journal
@@ -37,8 +37,8 @@ class ExecutorService:
         self._feed = make_live_feed(parts.settings.redis_url.reveal())
         self._live = LiveReporter(self._feed)
         self._journal = Journal(parts.database, self.worker, self._live)
-        self._http = HttpAction(parts.settings.egress_allow, parts.clock)
-        self._engine = Engine(self._journal, self._http.types(), parts.clock, parts.settings.executor_slots)
+        self._effects = build_effects(parts.settings, parts.clock)
+        self._engine = Engine(self._journal, self._effects.types(), parts.clock, parts.settings.executor_slots)
         self._consumer = ReadyConsumer(
             parts.bus,
             parts.database,
@@ -75,4 +75,4 @@ class ExecutorService:
         await self._live.close()
         await self._feed.close()
         await self._lease.stop()
-        await self._http.close()
+        await self._effects.close()

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import structlog
 
+from libs.common.actions.installed import kind_of_action
 from libs.common.db.pool import Database
 from libs.common.db.versions import VersionKey, VersionRow, load_versions
-from libs.common.domain.catalogue import kind_of
 from libs.common.domain.execution import Failure
 from libs.common.domain.planner import Block, Program, compile_program
 from libs.common.domain.secret_names import secret_names
@@ -64,7 +64,7 @@ def _compile(row: VersionRow) -> LoadedVersion:
     workflow: dict[str, object] = {"id": str(row.workflow_id), "version": row.version}
     try:
         definition = _decode(row.definition)
-        program = compile_program(definition, kind_of)
+        program = compile_program(definition, kind_of_action)
     except Exception as error:  # noqa: BLE001 - what one release stored another may not understand; the run must end and say so
         _log.exception("workflow version does not compile", **workflow)
         failure = Failure("internal", f"this version of the workflow does not compile: {type(error).__name__}")

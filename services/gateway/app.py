@@ -23,6 +23,7 @@ from litestar.types import (
     Send,
 )
 
+from libs.common.actions.installed import installed
 from libs.common.parts import Parts
 from libs.common.runtime import AsgiApp, Checks
 from libs.common.telemetry.metrics import observe_http
@@ -36,10 +37,13 @@ from services.gateway.routes import (
     action_types,
     admin,
     api_keys,
+    collections,
     controlling,
     execution_log,
     executions,
     jobs,
+    notifications,
+    records,
     rerunning,
     running,
     secrets,
@@ -54,6 +58,7 @@ _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
     controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, jobs.ROUTER, secrets.ROUTER,
+    collections.ROUTER, records.ROUTER, notifications.ROUTER,
     action_types.ROUTER,
 )  # fmt: skip
 _BODIES = (
@@ -66,6 +71,8 @@ _BODIES = (
     *testing.BODIES,
     *jobs.BODIES,
     *secrets.BODIES,
+    *collections.BODIES,
+    *records.BODIES,
 )
 
 
@@ -86,7 +93,7 @@ def create_app(parts: GatewayParts, live_streams: LiveStreams | None = None) -> 
 
 
 class GatewayService:
-    """The service around the application: nothing to start beyond its parts."""
+    """The service around the application."""
 
     def __init__(self, parts: Parts) -> None:
         gateway = GatewayParts(parts.settings, parts.database, parts.acceptor, parts.vault, parts.clock)
@@ -95,7 +102,8 @@ class GatewayService:
         self.checks: Checks = {"database": parts.database_answers}
 
     async def start(self) -> None:
-        """Ready as soon as it listens."""
+        """Ready as soon as it listens. What third parties have wrong shows now, not with the first request."""
+        installed()
 
     async def stop(self) -> None:
         """Live streams end; other requests are the server's to finish."""

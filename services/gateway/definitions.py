@@ -1,4 +1,4 @@
-"""Workflow documents as clients send and see them: what is read only, where secrets stand, how a patch is merged.
+"""Workflow documents as clients send and see them: what is read only, where secrets stand, what is stored of them.
 
 Pure functions over JSON values; none of them changes what it is given.
 """
@@ -66,19 +66,6 @@ def secret_field(config: Mapping[str, Any]) -> str | None:
 def without_secret(trigger: Mapping[str, Any]) -> dict[str, Any]:
     """The trigger without its secret value."""
     return _with_secret(trigger, None)
-
-
-def merge_patch(target: object, patch: object) -> Any:
-    """JSON Merge Patch, RFC 7396."""
-    if not is_object(patch):
-        return patch
-    merged: dict[str, Any] = dict(target) if is_object(target) else {}
-    for name, value in patch.items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = merge_patch(merged.get(name), value)
-    return merged
 
 
 def definition_of(stored: StoredWorkflow) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
             Tag("Executions"),
             Tag("Triggers"),
             Tag("Catalogue"),
+            Tag("Data"),
+            Tag("Notifications"),
             Tag("Secrets"),
             Tag("API keys"),
             Tag("Platform"),

@@ -12,22 +12,23 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.actions.installed import checkers
 from libs.common.clock import new_id, random_token
 from libs.common.db import triggers as trigger_table
 from libs.common.db import workflows as workflow_table
 from libs.common.db.pool import Connection
 from libs.common.db.triggers import StoredTrigger
 from libs.common.db.workflows import StoredWorkflow
-from libs.common.domain.catalogue import checkers
 from libs.common.domain.faults import is_object
 from libs.common.domain.schedule import next_run
 from libs.common.domain.trigger import TriggerSpec, schedule_config
 from libs.common.domain.validation import validate_definition
 from libs.common.domain.workflow import Definition
-from libs.common.errors import Fault, InvalidInput, NotFound, StaleVersion
+from libs.common.errors import Fault, InvalidInput, NotFound
 from libs.common.security.credentials import new_webhook_secret, new_webhook_token
 from services.gateway.definitions import secret_field, stored_document, without_read_only, without_secret
 from services.gateway.parts import Caller, GatewayParts
+from services.gateway.preconditions import check_if_match
 
 Change = Callable[[StoredWorkflow], Mapping[str, Any]]
 """From the stored workflow to the new definition."""
@@ -117,15 +118,8 @@ async def locked(connection: Connection, caller: Caller, workflow_id: UUID, if_m
     stored = await workflow_table.lock_workflow(connection, caller.tenant_id, workflow_id)
     if stored is None:
         raise NotFound("There is no such workflow.")
-    accepted = {tag.strip() for tag in (if_match or "*").split(",")}
-    if not accepted & {"*", etag(stored.version)}:
-        raise StaleVersion(f"The workflow is at version {stored.version} now.")
+    check_if_match(if_match, stored.version, "workflow")
     return stored
-
-
-def etag(version: int) -> str:
-    """The entity tag of a version."""
-    return f'"{version}"'
 
 
 async def _store_version(

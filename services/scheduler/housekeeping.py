@@ -1,7 +1,8 @@
-"""Duty: day partitions made ahead; idempotency keys and worker rows that are out of date, gone."""
+"""Duty: day partitions made ahead; idempotency keys, results of local actions, worker rows out of date are gone."""
 
 from libs.common.clock import Clock
 from libs.common.db.idempotency import forget_old_keys
+from libs.common.db.local_results import forget_old_results
 from libs.common.db.partitions import make_partitions
 from libs.common.db.pool import Database
 from libs.common.db.workers import forget_old_workers
@@ -22,5 +23,6 @@ class Housekeeping:
         async with self._database.connection() as connection:
             await make_partitions(connection, self._clock.now())
             await forget_old_keys(connection)
+            await forget_old_results(connection)
             await forget_old_workers(connection)
         return False

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from libs.common.domain.catalogue import CATALOGUE
+from libs.common.domain.catalogue import kind_of_action
 from libs.common.domain.execution import ActionStatus, AttemptRecord, Failure
 from libs.common.domain.planner import Program, compile_program
 from libs.common.domain.run import Run
@@ -115,7 +115,7 @@ def test_a_run_ends_the_same_whatever_crashes(batch: int) -> None:
     for number in range(SCHEDULES // BATCHES):
         seed = batch * 1_000_000 + number
         definition = msgspec.convert({"name": "simulated", "actions": random_actions(Random(seed))}, Definition)
-        program = compile_program(definition, lambda name: CATALOGUE[name].kind)
+        program = compile_program(definition, kind_of_action)
         calm = World(program, Random(seed + 1), crash_rate=0.0)
         end = calm.live()
         stormy = World(program, Random(seed + 2), crash_rate=0.3)

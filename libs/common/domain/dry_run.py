@@ -6,14 +6,12 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.catalogue import CATALOGUE
 from libs.common.domain.execution import AttemptRecord, ExecutionStatus, Failure
 from libs.common.domain.run import Run
 from libs.common.domain.turns import End
 
 MAX_RECORDS = 2_000
-_STUBS: Mapping[str, Any] = {
-    "http_request": {"status": 200, "headers": {}, "body": None, "base64": False, "elapsed_ms": 0},
-}
 _NOTHING: Mapping[str, Any] = {}
 _TOO_LONG = End(ExecutionStatus.FAILED, failure=Failure("dry_run", f"more than {MAX_RECORDS} actions were run"))
 
@@ -32,11 +30,17 @@ def dry_run(run: Run, now: datetime, outputs: Mapping[str, Any] = _NOTHING) -> D
     while True:
         turn = run.advance(now)
         for effect in turn.effects:
-            stub = outputs.get(effect.step.action.key, _STUBS.get(effect.step.action.type, {}))
-            run.succeed(effect, stub, now)
+            action = effect.step.action
+            run.succeed(effect, outputs.get(action.key, _stub(action.type)), now)
         for record in run.attempts.take_records():
             records[record.position, record.iteration, record.attempt] = record
         if turn.end is None and len(records) <= MAX_RECORDS:
             now = max(now, turn.wake_at) if turn.wake_at is not None and not turn.effects else now
             continue
         return DryRun(turn.end or _TOO_LONG, [record for _, record in sorted(records.items())], now)
+
+
+def _stub(type_name: str) -> Any:
+    """What an effect gives that does not happen."""
+    row = CATALOGUE.get(type_name)
+    return {} if row is None or row.output is None else row.output

@@ -13,14 +13,17 @@ before it is. So a plain list runs in order, and branches run side by side only 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from libs.common.domain.catalogue import ActionKind
+from libs.common.domain.action_type import ActionKind
 from libs.common.domain.conditions import Conditions, compile_conditions
 from libs.common.domain.templates import Template, compile_template
 from libs.common.domain.workflow import Action, Definition, parse_branch, parse_for_each
 
 STEERING = frozenset({"branch", "for_each", "wait"})
+
+KindOf: TypeAlias = Callable[[str, Mapping[str, Any]], ActionKind]
+"""Names the kind of an action by its type and config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +79,15 @@ class Program:
     output: Template | None
 
 
-def compile_program(definition: Definition, kind_of: Callable[[str], ActionKind]) -> Program:
-    """Compile a valid definition. `kind_of` names the kind of an action type."""
+def compile_program(definition: Definition, kind_of: KindOf) -> Program:
+    """Compile a valid definition."""
     steps: list[Step | Any] = []
     root = _lay_out(definition.actions, kind_of, steps)
     output = None if definition.output is None else compile_template(definition.output)
     return Program(definition, root, tuple(steps), {step.action.key: step.position for step in steps}, output)
 
 
-def _lay_out(actions: Sequence[Action], kind_of: Callable[[str], ActionKind], steps: list[Step | Any]) -> Block:
+def _lay_out(actions: Sequence[Action], kind_of: KindOf, steps: list[Step | Any]) -> Block:
     needs = _needs(actions)
     places: list[int] = []
     nested: list[tuple[tuple[Guard | None, ...], tuple[Block, ...], int]] = []
@@ -100,15 +103,15 @@ def _lay_out(actions: Sequence[Action], kind_of: Callable[[str], ActionKind], st
     for index, action in enumerate(actions):
         arms, blocks, end = nested[index]
         steps[places[index]] = Step(
-            places[index], action, kind_of(action.type), _guard(action.if_, action.conditions), _config(action),
-            arms, blocks, len(needs[index]), tuple(followers[index]), end, action.type in STEERING,
+            places[index], action, kind_of(action.type, action.config), _guard(action.if_, action.conditions),
+            _config(action), arms, blocks, len(needs[index]), tuple(followers[index]), end, action.type in STEERING,
         )  # fmt: skip
     made = tuple(steps[place] for place in places)
     return Block(made, {step.position: step.needs for step in made})
 
 
 def _inner(
-    action: Action, kind_of: Callable[[str], ActionKind], steps: list[Step | Any]
+    action: Action, kind_of: KindOf, steps: list[Step | Any]
 ) -> tuple[tuple[Guard | None, ...], tuple[Block, ...]]:
     """The guards of an action's arms and the blocks inside it."""
     if action.type == "branch":

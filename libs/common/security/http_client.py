@@ -7,9 +7,9 @@ No error text holds an address that a name resolved to, or anything of an answer
 import asyncio
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import aiohttp
 import msgspec
@@ -45,11 +45,12 @@ _CHARSETS = frozenset(
 )  # fmt: skip
 """What text comes in besides UTF-8. Python knows more, slow and strange ones among them, so others are not believed."""
 _CHUNK_BYTES = 65_536
+_ERROR_STATUS = 400
 
 
 class SendFailed(SignalboxError):
     """The request got no usable answer. `error_class`: connection, timeout, blocked, too_large, invalid_request,
-    protocol.
+    protocol, invalid_response.
     """
 
     slug = "send-failed"
@@ -60,16 +61,20 @@ class SendFailed(SignalboxError):
 
 
 class OutgoingRequest(msgspec.Struct, frozen=True):
-    """What to send. `headers` hold one value a name; `body` is ready to go."""
+    """What to send. `headers` hold one value a name; `body` is ready to go. `read_as`: auto goes by the type of the
+    answer's content.
+    """
 
     method: str
     url: str
     headers: dict[str, str]
     timeout_seconds: float
-    query: dict[str, str] = {}
+    query: Mapping[str, str | Sequence[str]] = {}
     body: bytes | None = None
     follow_redirects: bool = False
     max_response_bytes: int = MAX_RESPONSE_BYTES
+    verify_tls: bool = True
+    read_as: Literal["auto", "json", "text", "bytes"] = "auto"
 
 
 class OutgoingResponse(msgspec.Struct, frozen=True):
@@ -141,11 +146,11 @@ async def _send_following(
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
     for _ in range(MAX_REDIRECTS + 1):
         async with session.request(
-            method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False
+            method, url, headers=headers, data=body, timeout=timeout, allow_redirects=False, ssl=request.verify_tls
         ) as response:
             target = response.headers.get("Location")
             if not request.follow_redirects or response.status not in _REDIRECTS or target is None:
-                return await _read(response, request.max_response_bytes, started)
+                return await _read(response, request, started)
             following = url.join(URL(target))
             if following.scheme not in ("http", "https") or _names_user(following):
                 raise SendFailed("invalid_request", "the redirect leads to an address that is not allowed")
@@ -159,15 +164,31 @@ async def _send_following(
     raise SendFailed("protocol", f"more than {MAX_REDIRECTS} redirects")
 
 
-async def _read(response: aiohttp.ClientResponse, limit_bytes: int, started: float) -> OutgoingResponse:
-    raw = bytearray()
+async def _read(response: aiohttp.ClientResponse, request: OutgoingRequest, started: float) -> OutgoingResponse:
+    raw, limit_bytes = bytearray(), request.max_response_bytes
     async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
         raw += chunk
         if len(raw) > limit_bytes:
             raise SendFailed("too_large", f"the answer is larger than {limit_bytes} bytes")
-    body, encoded = _value(bytes(raw), response.content_type, response.charset)
+    body, encoded = _value_as(request.read_as, bytes(raw), response)
     elapsed_ms = round((perf_counter() - started) * 1000)
     return OutgoingResponse(response.status, _plain(response.headers), body, encoded, elapsed_ms)
+
+
+def _value_as(wanted: str, raw: bytes, response: aiohttp.ClientResponse) -> tuple[Any, bool]:
+    """As `_value`, but as what was asked for. What is no JSON is kept when the status says that something is wrong."""
+    if wanted == "bytes":
+        return base64.b64encode(raw).decode(), True
+    if wanted == "text":
+        body, encoded = _value(raw, "text/plain", response.charset)
+        return (raw.decode(errors="replace") if encoded else body or ""), False
+    if wanted == "json" and raw:
+        try:
+            return decode_json(raw), False
+        except MalformedInput:
+            if response.status < _ERROR_STATUS:
+                raise SendFailed("invalid_response", "the answer is not JSON") from None
+    return _value(raw, response.content_type, response.charset)
 
 
 def _value(raw: bytes, media_type: str, charset: str | None) -> tuple[Any, bool]:

@@ -7,12 +7,12 @@ import msgspec
 from litestar import Response, Router, post
 from litestar.params import FromPath
 
+from libs.common.actions.installed import is_pure
 from libs.common.bus.messages import Ready
 from libs.common.clock import new_id
 from libs.common.db.pool import Connection
 from libs.common.db.rerunning import KeptAction, Repeatable, find_repeatable, repeat_execution
 from libs.common.db.workflows import find_version
-from libs.common.domain.catalogue import CATALOGUE, ActionKind
 from libs.common.domain.execution import TERMINAL, ExecutionStatus
 from libs.common.domain.frames import MAX_ITEMS
 from libs.common.domain.json_schema import instance_faults
@@ -114,11 +114,7 @@ def _input(source: Repeatable, edited: Any, definition: Definition) -> str:
 
 
 def _effects(kept: list[KeptAction]) -> list[EffectDone]:
-    return [
-        EffectDone(one.key, one.type, one.index % MAX_ITEMS)
-        for one in kept
-        if CATALOGUE[one.type].kind is not ActionKind.PURE
-    ]
+    return [EffectDone(one.key, one.type, one.index % MAX_ITEMS) for one in kept if not is_pure(one.type)]
 
 
 ROUTER = Router(

@@ -10,10 +10,10 @@ import msgspec
 from litestar import Router, post
 from litestar.params import FromPath
 
+from libs.common.actions.installed import is_pure, kind_of_action
 from libs.common.clock import new_id
 from libs.common.db.webhook_calls import StoredCall, find_call
 from libs.common.db.workflows import find_workflow
-from libs.common.domain.catalogue import kind_of
 from libs.common.domain.conditions import compile_conditions
 from libs.common.domain.dry_run import DryRun, dry_run
 from libs.common.domain.execution import AttemptRecord
@@ -112,7 +112,7 @@ async def test_workflow(request: AnyRequest, workflow_id: FromPath[UUID]) -> Tri
     scope = build_scope(shown, data, {"id": str(new_id())}, workflow, {"id": str(caller.tenant_id)})
     scope["secrets"] = dict.fromkeys(secret_names(definition), MASK)
     now = trial.scheduled_for or parts_of(request).clock.now()
-    run = Run(new_id(), compile_program(definition, kind_of), scope, now)
+    run = Run(new_id(), compile_program(definition, kind_of_action), scope, now)
     result = await asyncio.to_thread(dry_run, run, now, trial.outputs)
     return _answer(result, starts=_starts(trigger, scope))
 
@@ -164,7 +164,7 @@ def _action(record: AttemptRecord) -> TriedAction:
     skipped = record.status == "skipped" and record.error is not None
     return TriedAction(
         record.key, record.type, record.iteration % MAX_ITEMS, record.attempt, record.status.value,
-        kind_of(record.type) != "pure", record.input, record.output, None if skipped else record.error,
+        not is_pure(record.type), record.input, record.output, None if skipped else record.error,
         record.error.message if skipped and record.error else None, record.wake_at,
     )  # fmt: skip
 

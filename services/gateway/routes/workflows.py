@@ -11,20 +11,21 @@ from libs.common.db import workflows as table
 from libs.common.db.pool import Connection
 from libs.common.db.triggers import list_triggers
 from libs.common.db.workflows import StoredWorkflow, VersionSummary
+from libs.common.domain.json_merge import merge_patch
 from libs.common.domain.workflow import Definition
 from libs.common.errors import Fault, InvalidInput, NotFound
 from services.gateway.auth import caller_of, parts_of, require_member, require_reader
 from services.gateway.bodies import AnyRequest, read_object, read_struct
-from services.gateway.definitions import definition_of, merge_patch, without_read_only, workflow_document
+from services.gateway.definitions import definition_of, without_read_only, workflow_document
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
 from services.gateway.parts import Caller
+from services.gateway.preconditions import etag
 from services.gateway.publishing import (
     Published,
     change_workflow,
     check_definition,
     create_workflow,
-    etag,
     remove_workflow,
     switch_workflow,
 )

@@ -18,11 +18,16 @@ import libs.common.db as package
 from libs.common.clock import new_id
 from libs.common.db import (
     api_keys,
+    collections,
     controlling,
     execution_views,
     executions,
     idempotency,
     jobs,
+    local_results,
+    notifications,
+    record_search,
+    records,
     rerunning,
     schedules,
     secrets,
@@ -34,6 +39,9 @@ from libs.common.db import (
 )
 from libs.common.db.accepting import insert_accepted
 from libs.common.db.pool import Connection, Database
+from libs.common.domain.notifications import Notification
+from libs.common.domain.record_filters import RecordFilter, RecordOrder
+from libs.common.domain.records import Record, RecordChange, RecordKey
 from tests.factories import (
     action_row,
     call_row,
@@ -74,6 +82,8 @@ class Owned:
     key: UUID
     worker: UUID
     job: jobs.OpenJob
+    record: UUID
+    notification: UUID
 
     def job_of(self, tenant_id: UUID) -> jobs.OpenJob:
         return jobs.OpenJob(tenant_id, self.job.id, "cancel", "{}", UUID(int=2**128 - 1), None)
@@ -98,8 +108,28 @@ async def everything_of(connection: Connection) -> Owned:
     await secrets.put_secret(connection, tenant, "token", sealed=b"sealed", key_id="1")
     await jobs.insert_job(connection, tenant, job, "cancel", jobs.JobFilter(("pending",)), None)
     await schedules.write_firings(connection, [schedules.FiringRow(tenant, trigger, NOW, NOW, "fired", ended, None)])
+    await collections.insert_collection(connection, tenant, "notes", description="", schema=None, now=NOW)
+    note, told = record_of(tenant, new_id()), new_id()
+    await records.write_records(connection, [RecordChange(None, note)])
+    await notifications.insert_notifications(connection, [notification_of(tenant, told)])
+    await local_results.keep_results(connection, [((tenant, ended, "k"), {})])
     open_job = jobs.OpenJob(tenant, job, "cancel", "{}", job, None)
-    return Owned(tenant, workflow, trigger, pending, running, paused, ended, call.id, key, worker, open_job)
+    return Owned(tenant, workflow, trigger, pending, running, paused, ended, call.id, key, worker, open_job,
+                 note.id, told)  # fmt: skip
+
+
+def record_of(tenant_id: UUID, record_id: UUID, **data: Any) -> Record:
+    return Record(tenant_id, "notes", record_id, 1, data, [], None, None, NOW, NOW)
+
+
+def notification_of(tenant_id: UUID, notification_id: UUID) -> Notification:
+    return Notification(tenant_id, notification_id, "", "info", "Title", "Message", None, None, NOW)
+
+
+async def lock_and_update_collection(connection: Connection, tenant_id: UUID) -> object:
+    if await collections.lock_collection(connection, tenant_id, "notes") is None:
+        return None
+    return await collections.update_collection(connection, tenant_id, "notes", description="x", schema=None, now=NOW)
 
 
 Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
@@ -107,6 +137,11 @@ Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
 OF_OTHERS: dict[str, Call] = {
     "api_keys.list_api_keys": lambda c, t, _: api_keys.list_api_keys(c, t, **PAGE),
     "api_keys.revoke_api_key": lambda c, t, o: api_keys.revoke_api_key(c, t, o.key),
+    "collections.find_collection": lambda c, t, _: collections.find_collection(c, t, "notes"),
+    "collections.lock_collection": lambda c, t, _: collections.lock_collection(c, t, "notes"),
+    "collections.list_collections": lambda c, t, _: collections.list_collections(c, t, after=None, limit=50, offset=0),
+    "collections.hold_collections": lambda c, t, _: collections.hold_collections(c, [(t, "notes")], [], NOW),
+    "collections.update_collection": lambda c, t, _: lock_and_update_collection(c, t),
     "controlling.cancel_executions": lambda c, t, o: controlling.cancel_executions(c, t, [o.pending, o.running]),
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
@@ -128,6 +163,20 @@ OF_OTHERS: dict[str, Call] = {
     ),
     "jobs.advance_job": lambda c, t, o: jobs.advance_job(
         c, o.job_of(t), UUID(int=0), done=1, passed_over=0, finished=True
+    ),
+    "local_results.find_results": lambda c, t, o: local_results.find_results(c, [(t, o.ended, "k")]),
+    "notifications.list_notifications": lambda c, t, _: notifications.list_notifications(
+        c, t, user=None, unread=None, **PAGE
+    ),
+    "notifications.mark_read": lambda c, t, o: notifications.mark_read(c, t, o.notification, NOW),
+    "notifications.mark_all_read": lambda c, t, _: notifications.mark_all_read(c, t, None, NOW),
+    "record_search.search_records": lambda c, t, _: record_search.search_records(
+        c, t, "notes", RecordFilter(), RecordOrder(), **PAGE, patience_seconds=5
+    ),
+    "records.find_record": lambda c, t, o: records.find_record(c, t, "notes", o.record),
+    "records.lock_records": lambda c, t, o: records.lock_records(c, [RecordKey(t, "notes", o.record)]),
+    "records.write_records": lambda c, t, o: records.write_records(
+        c, [RecordChange(record_of(t, o.record), record_of(t, o.record, changed=True))]
     ),
     "rerunning.find_repeatable": lambda c, t, o: rerunning.find_repeatable(c, t, o.ended),
     "rerunning.repeat_execution": lambda c, t, o: rerunning.repeat_execution(
@@ -164,7 +213,15 @@ OF_ONE_S_OWN: dict[str, Call] = {
     "api_keys.insert_api_key": lambda c, t, o: api_keys.insert_api_key(
         c, t, o.key, name="k", role="owner", prefix="sb_", hashed=b"other", expires_at=None
     ),
+    "collections.delete_collection": lambda c, t, _: collections.delete_collection(c, t, "notes", with_records=True),
+    "collections.insert_collection": lambda c, t, _: collections.insert_collection(
+        c, t, "notes", description="", schema=None, now=NOW
+    ),
     "idempotency.claim_key": lambda c, t, o: idempotency.claim_key(c, t, "k", b"other", o.ended),
+    "local_results.keep_results": lambda c, t, o: local_results.keep_results(c, [((t, o.ended, "k"), {})]),
+    "notifications.insert_notifications": lambda c, t, _: notifications.insert_notifications(
+        c, [notification_of(t, new_id())]
+    ),
     "jobs.insert_job": lambda c, t, o: jobs.insert_job(c, t, o.job.id, "retry", jobs.JobFilter(()), None),
     "schedules.write_firings": lambda c, t, o: schedules.write_firings(
         c, [schedules.FiringRow(t, o.trigger, NOW, NOW, "missed", None, None)]

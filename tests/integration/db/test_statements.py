@@ -16,6 +16,7 @@ _OVER_ALL_TENANTS = {
     "executions._WAKE": "the scheduler's sweep",
     "executions._RELEASE_OF_DEAD": "what a dead worker held, whosever it is",
     "idempotency._FORGET": "keys that are out of date",
+    "local_results._FORGET": "what is out of date, whosever it is",
     "jobs._CLAIM": "the scheduler's next job; everything it does afterwards names the job's tenant",
     "resealing._OUTDATED_SECRETS": "what the operator's change of keys seals anew, of all tenants",
     "resealing._OUTDATED_TRIGGERS": "the same",
@@ -24,6 +25,7 @@ _OVER_ALL_TENANTS = {
 }
 _NOT_CONSTANT = {
     "migrate: sql": "a migration, read from its file",
+    "record_search: text": "one of four constants of the module",
     "partitions: wanted[name]": "a partition's name and bounds follow from its day",
 }
 _BY_TENANT = re.compile(r"\btenant_id = ")

@@ -11,8 +11,10 @@ import pytest
 from libs.common.domain.execution import Failure
 from libs.common.domain.pure_actions import ActionFailed
 from libs.common.errors import OperatorError
+from libs.common.security.egress import EgressPolicy
 from libs.common.settings import load_settings
 from services.executor.actions.base import Attempt
+from services.executor.actions.client import GuardedClient
 from services.executor.actions.http import HttpAction
 from tests.integration.egress.conftest import Site, raw_answer, raw_site
 
@@ -30,9 +32,9 @@ class Noon:
 @asynccontextmanager
 async def action(allowed: str = "127.0.0.1/32") -> AsyncGenerator[HttpAction]:
     """The action in an installation whose operator opened these networks."""
-    made = HttpAction(load_settings({"SIGNALBOX_EGRESS_ALLOW": allowed}).egress_allow, Noon())
-    yield made
-    await made.close()
+    client = GuardedClient(EgressPolicy(load_settings({"SIGNALBOX_EGRESS_ALLOW": allowed}).egress_allow), Noon())
+    yield HttpAction(client)
+    await client.close()
 
 
 async def failure_of(run: HttpAction, config: dict[str, Any]) -> Failure:
@@ -112,7 +114,7 @@ async def test_a_credential_is_sent_once_and_wins(site: Site, auth: dict[str, st
 @pytest.mark.parametrize(
     ("config", "error_class"),
     [
-        ({}, "invalid_config"), ({"url": 3}, "invalid_config"), ({"url": "{site}", "mehtod": "GET"}, "invalid_config"),
+        ({}, "invalid_config"), ({"url": 3}, "invalid_request"), ({"url": "{site}", "mehtod": "GET"}, "invalid_config"),
         ({"url": "{site}", "auth": {"type": "bearer", "token": "line\r\nX-Injected: 1"}}, "invalid_request"),
         ({"url": "{site}", "auth": {"type": "header", "name": "a b", "value": "v"}}, "invalid_request"),
         ({"url": "{site}", "headers": {"X-A": "a\nb"}}, "invalid_request"), ({"url": "/here"}, "invalid_request"),

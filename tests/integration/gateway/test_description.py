@@ -27,7 +27,7 @@ async def test_openapi_is_complete(world: World) -> None:
         assert operation["tags"], where
         assert {"401", "503"} <= set(operation["responses"]), where
         assert operation["security"], where
-        bodyless = path.endswith(("}/suspend", "}/resume", "}/cancel", "}/pause"))
+        bodyless = path.endswith(("}/suspend", "}/resume", "}/cancel", "}/pause", "/read", "/read-all"))
         assert ("requestBody" in operation) == (method in ("post", "put", "patch") and not bodyless), where
     ids = [operation["operationId"] for _, _, operation in operations]
     assert len(ids) == len(set(ids))

@@ -38,7 +38,7 @@ def test_actions_in_a_loop_get_keys_and_are_kept_as_they_validate() -> None:
         ({"type": "for_each", "config": {"actions": []}}, "actions[0].config.items", "is required"),
         (loop({"type": "nonsense"}), "actions[0].config.actions[0].type", "unknown action type"),
         (loop(LOG, concurrency=0), "actions[0].config.concurrency", "expected"),
-        (loop(LOG, on_error="maybe"), "actions[0].config.on_error", "invalid"),
+        (loop(LOG, on_error="maybe"), "actions[0].config.on_error", "must be one of"),
         (loop({**LOG, "needs": ["x"]}), "actions[0].config.actions[0].needs[0]", "there is no action"),
         (loop(LOG, items="{{ 1 + }}"), "actions[0].config.items", "template"),
         (loop(loop(loop(LOG))), "actions[0].config.actions[0].config.actions[0].config.actions", "nested 2 deep"),

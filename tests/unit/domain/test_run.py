@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from libs.common.domain.catalogue import CATALOGUE
+from libs.common.domain.catalogue import kind_of_action
 from libs.common.domain.execution import ActionStatus, AttemptRecord, ExecutionStatus, Failure
 from libs.common.domain.planner import Program, compile_program
 from libs.common.domain.run import CRASH_LIMIT, Run
@@ -23,7 +23,7 @@ UNAVAILABLE = Failure("unavailable", "503", http_status=503)
 
 def program(*actions: dict[str, Any], **more: Any) -> Program:
     definition = msgspec.convert({"name": "test", "actions": list(actions), **more}, Definition)
-    return compile_program(definition, lambda name: CATALOGUE[name].kind)
+    return compile_program(definition, kind_of_action)
 
 
 def new_run(compiled: Program, data: Any = None, past: list[AttemptRecord] | None = None) -> Run:
