@@ -31,6 +31,7 @@ from libs.common.db import (
     rerunning,
     schedules,
     secrets,
+    signals,
     tenants,
     triggers,
     versions,
@@ -77,6 +78,7 @@ class Owned:
     pending: UUID
     running: UUID
     paused: UUID
+    waiting: UUID
     ended: UUID
     call: UUID
     key: UUID
@@ -98,6 +100,9 @@ async def everything_of(connection: Connection) -> Owned:
     running = await make_execution(connection, tenant, workflow, "running", worker=worker, records=[action_row()])
     paused = await make_execution(connection, tenant, workflow)
     await controlling.pause_execution(connection, tenant, paused)
+    waiting = await make_execution(connection, tenant, workflow, "waiting")
+    async with connection.transaction():
+        await signals.send_signals(connection, [signals.Signal(tenant, waiting, 0, 0, "event", "{}")])
     ended = await make_execution(connection, tenant, workflow, "completed", records=[action_row()])
     call = call_row(tenant, trigger, ended)
     await insert_accepted(connection, [], [call])
@@ -114,7 +119,7 @@ async def everything_of(connection: Connection) -> Owned:
     await notifications.insert_notifications(connection, [notification_of(tenant, told)])
     await local_results.keep_results(connection, [((tenant, ended, "k"), {})])
     open_job = jobs.OpenJob(tenant, job, "cancel", "{}", job, None)
-    return Owned(tenant, workflow, trigger, pending, running, paused, ended, call.id, key, worker, open_job,
+    return Owned(tenant, workflow, trigger, pending, running, paused, waiting, ended, call.id, key, worker, open_job,
                  note.id, told)  # fmt: skip
 
 
@@ -188,6 +193,11 @@ OF_OTHERS: dict[str, Call] = {
     "secrets.find_secret": lambda c, t, _: secrets.find_secret(c, t, "token"),
     "secrets.delete_secret": lambda c, t, _: secrets.delete_secret(c, t, "token"),
     "secrets.load_sealed": lambda c, t, _: secrets.load_sealed(c, [(t, "token")]),
+    "signals.send_signals": lambda c, t, o: signals.send_signals(
+        c, [signals.Signal(t, o.pending, 0, 0, "event", "{}")]
+    ),
+    "signals.signals_of": lambda c, t, o: signals.signals_of(c, [(t, o.waiting)]),
+    "signals.wake_signalled": lambda c, t, o: signals.wake_signalled(c, [signals.Place(t, o.waiting, 0, 0)]),
     "triggers.list_triggers": lambda c, t, o: triggers.list_triggers(c, t, [o.workflow]),
     "triggers.find_trigger": lambda c, t, o: triggers.find_trigger(c, t, o.trigger),
     "triggers.sync_triggers": lambda c, t, o: triggers.sync_triggers(c, t, o.workflow, []),

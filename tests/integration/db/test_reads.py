@@ -30,6 +30,7 @@ from libs.common.db.jobs import JobFilter, OpenJob, claim_job, next_executions
 from libs.common.db.pool import Connection, Database
 from libs.common.db.rerunning import find_repeatable, repeat_execution
 from libs.common.db.schedules import claim_due_schedules, move_schedules_on
+from libs.common.db.signals import Place, Signal, send_signals, signals_of, wake_signalled
 from libs.common.db.triggers import find_trigger
 from libs.common.db.webhook_calls import find_call
 from libs.common.db.webhook_triggers import find_webhook_trigger
@@ -37,7 +38,7 @@ from tests.factories import action_row, call_row, execution_change, make_tenant,
 from tests.integration.db.statements import plan_of, statements
 
 TENANTS, ROWS = 100, 20_000
-BIG = ("executions", "action_executions", "webhook_logs", "idempotency_keys", "triggers")
+BIG = ("executions", "action_executions", "signals", "webhook_logs", "idempotency_keys", "triggers")
 MOST_BLOCKS = 100
 """Of all big tables and their indexes together. The rows of each alone fill more than twice as many."""
 
@@ -58,6 +59,9 @@ acted AS (
     INSERT INTO action_executions (tenant_id, execution_id, position, attempt, key, type, status, output, started_at,
                                    finished_at)
     SELECT tenant_id, id, 0, 1, 'a', 'log', 'completed', '{"text": "some output"}', now(), now() FROM filled),
+signalled AS (
+    INSERT INTO signals (tenant_id, execution_id, position, kind, value)
+    SELECT tenant_id, id, 0, 'event', '{"text": "what an action is told"}' FROM filled),
 called AS (
     INSERT INTO webhook_logs (tenant_id, id, trigger_id, execution_id, outcome, status, method, query, headers, ip,
                               user_agent, microseconds)
@@ -128,6 +132,9 @@ HOT: dict[str, Callable[[Connection, Ids], Awaitable[object]]] = {
     "take an execution and record": take,
     "load what is to be taken": lambda c, at: load_pending(c, [(at["tenant"], at["pending"])]),
     "load what was recorded": lambda c, at: load_records(c, [(at["tenant"], at["pending"])]),
+    "signal what waits": lambda c, at: send_signals(c, [Signal(at["tenant"], at["pending"], 1, 0, "event", "{}")]),
+    "load the signals": lambda c, at: signals_of(c, [(at["tenant"], at["pending"])]),
+    "wake what was signalled": lambda c, at: wake_signalled(c, [Place(at["tenant"], at["paused"], 0, 0)]),
     "wishes for a worker": lambda c, at: wishes_for(c, at["worker"]),
     "free what the dead held": lambda c, at: release_executions_of(c, [at["worker"], new_id()]),
     "wake what is due": lambda c, _: wake_due_executions(c, 500, 0.0),
