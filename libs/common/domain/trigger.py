@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from libs.common.domain.event_names import PATTERN
+
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 HeaderName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9!#$%&'*+.^_|~-]{1,64}$")]
@@ -161,9 +163,9 @@ LATER_SCHEDULE_FIELDS = frozenset(
 
 
 class EventConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which event starts the workflow, by its exact name."""
+    """Which events start the workflow: a name, or the beginning of names as in `deal.*`; `*` is every event."""
 
-    event: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.:-]{0,127}$")]
+    event: Annotated[str, msgspec.Meta(pattern=PATTERN)]
 
 
 class ManualConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

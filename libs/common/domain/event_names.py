@@ -1,0 +1,25 @@
+"""Names of events, and patterns that fit them.
+
+A pattern is a name, or the beginning of names: `deal.*` and `deal_*` fit every name that begins with `deal.` or
+`deal_`, `*` fits all. The star stands at the end only, behind a separator, so that the patterns that fit a name are
+few and can be looked up.
+"""
+
+import re
+
+NAME = r"^[A-Za-z_][A-Za-z0-9_.:-]{0,127}$(?!\n)"
+"""`$` alone would let a line break pass."""
+PATTERN = r"^(\*|[A-Za-z_][A-Za-z0-9_.:-]{0,127}|(?=[A-Za-z_])[A-Za-z0-9_.:-]{0,126}[_.:-]\*)$(?!\n)"
+
+_IS_PATTERN = re.compile(PATTERN)
+_SEPARATOR = re.compile(r"[_.:-]")
+
+
+def is_pattern(text: str) -> bool:
+    """Whether the text is a pattern that can be looked up."""
+    return _IS_PATTERN.match(text) is not None
+
+
+def patterns_for(name: str) -> tuple[str, ...]:
+    """Every pattern that fits the name, the name itself first."""
+    return name, "*", *(f"{name[: mark.end()]}*" for mark in _SEPARATOR.finditer(name))
