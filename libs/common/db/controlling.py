@@ -10,6 +10,8 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.db.children import open_children
+from libs.common.db.ended import settle_ends
 from libs.common.db.pool import Connection
 
 _CANCEL = """
@@ -28,15 +30,30 @@ asked AS (
     UPDATE executions SET control = 'cancel'
      WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND status = 'running'
     RETURNING id)
-SELECT id FROM ended UNION ALL SELECT id FROM asked
+SELECT id, true AS has_ended FROM ended UNION ALL SELECT id, false FROM asked
 """
 
 
 async def cancel_executions(connection: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> set[UUID]:
-    """What is parked has ended; what runs will end within seconds. Returns those; the others had ended before, or
-    moved in this very moment: ask again.
+    """What is parked has ended, and what it waited for is cancelled as well; what runs will end within seconds.
+    Returns those; the others had ended before, or moved in this very moment: ask again.
     """
-    return {row["id"] for row in await connection.fetch(_CANCEL, tenant_id, list(ids))}
+    async with connection.transaction():
+        rows = await connection.fetch(_CANCEL, tenant_id, list(ids))
+        await settle_interrupted(connection, [(tenant_id, row["id"]) for row in rows if row["has_ended"]])
+    return {row["id"] for row in rows}
+
+
+async def settle_interrupted(connection: Connection, ended: Sequence[tuple[UUID, UUID]]) -> None:
+    """See to what hangs on executions (tenant, execution) that have ended before their time: what they waited for is
+    cancelled. Part of the caller's transaction.
+    """
+    await settle_ends(connection, ended)
+    children: dict[UUID, list[UUID]] = {}
+    for tenant_id, child in await open_children(connection, ended):
+        children.setdefault(tenant_id, []).append(child)
+    for tenant_id, ids in children.items():
+        await cancel_executions(connection, tenant_id, ids)
 
 
 _PAUSE = """

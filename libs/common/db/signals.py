@@ -123,3 +123,18 @@ async def wake_signalled(connection: Connection, places: Sequence[Place]) -> int
         return 0
     columns = zip(*[msgspec.structs.astuple(place) for place in places], strict=True)
     return len(await connection.fetch(_WAKE, *[list(column) for column in columns]))
+
+
+_CLEAR = """
+DELETE FROM signals s
+ USING unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[]) AS p (tenant_id, execution_id, position, iteration)
+ WHERE s.tenant_id = p.tenant_id AND s.execution_id = p.execution_id AND s.position = p.position
+   AND s.iteration = p.iteration
+"""
+
+
+async def clear_signals(connection: Connection, places: Sequence[Place]) -> None:
+    """What was told at these places is gone: another attempt begins there, which waits anew."""
+    if places:
+        columns = zip(*[msgspec.structs.astuple(place) for place in places], strict=True)
+        await connection.execute(_CLEAR, *[list(column) for column in columns])

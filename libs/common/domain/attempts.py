@@ -92,14 +92,14 @@ class Attempts:
 
     def close(
         self, step: Step, place: Place, status: ActionStatus, now: datetime, *, output: Any = None,
-        failure: Failure | None = None,
+        failure: Failure | None = None, wake_at: datetime | None = None,
     ) -> None:  # fmt: skip
         """The last attempt of an action, begun now or read from the records, has ended."""
         last = self.of(place)[-1]
         self._add(
             _record(
                 step, place, last.attempt, status, last.started_at, output=output, error=failure, finished_at=now,
-                state=last.state,
+                wake_at=wake_at, state=last.state,
             )
         )  # fmt: skip
 

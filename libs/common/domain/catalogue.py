@@ -8,16 +8,20 @@ table and shows it to users. What third parties add stands beside it: `libs.comm
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from libs.common.domain.action_type import ActionKind, ActionType
+from libs.common.domain.action_type import ActionKind, ActionType, OnUnknown
 from libs.common.domain.catalogue_records import IN_APP_RULES, RECORD_TYPES
 from libs.common.domain.configs.flow import (
     BranchShape,
+    EmitEventConfig,
     FailConfig,
     ForEachShape,
     LogConfig,
+    RespondConfig,
+    RunWorkflowConfig,
     SetVariablesConfig,
     WaitConfig,
     wait_rules,
+    waits_for_somebody,
 )
 from libs.common.domain.configs.http import HttpRequestConfig, http_rules, url_faults
 from libs.common.domain.configs.messages import (
@@ -30,7 +34,7 @@ from libs.common.domain.configs.messages import (
 )
 from libs.common.errors import Fault
 
-__all__ = ["CATALOGUE", "ActionKind", "ActionType", "checkers", "kind_of", "kind_of_action"]
+__all__ = ["CATALOGUE", "ActionKind", "ActionType", "checkers", "kind_of", "kind_of_action", "on_unknown_of"]
 
 
 def _notification_rules(config: dict[str, Any], path: str) -> list[Fault]:
@@ -54,8 +58,30 @@ _FLOW_TYPES = (
         output={"count": 1, "failed": 0, "results": [None]},
     ),
     ActionType(
-        "wait", ActionKind.PURE, "Wait", "Goes on later.", WaitConfig, {"seconds": 3600},
+        "wait", ActionKind.PURE, "Wait",
+        "Goes on later: after a time, when an event comes, or when somebody has approved. A wait that is over in vain "
+        "fails with the class `timeout`, a no with `rejected`.",
+        WaitConfig, {"event": "payment.received", "match": "{{ event.data.order == input.order }}",
+                     "timeout_seconds": 86400},
         output={"until": "2027-01-01T09:00:00Z"}, rules=wait_rules,
+    ),
+    ActionType(
+        "run_workflow", ActionKind.LOCAL, "Run a workflow",
+        "Runs another workflow of the tenant, as it is now; its failure fails the action with the class "
+        "`child_failed`. If this execution ends before one that it waits for, that is cancelled.",
+        RunWorkflowConfig, {"workflow": "Charge", "input": {"customer": "{{ input.customer }}"}},
+        output={"execution_id": "01890000-0000-7000-8000-000000000000", "status": "completed", "output": None},
+    ),
+    ActionType(
+        "emit_event", ActionKind.LOCAL, "Emit an event",
+        "Raises an event, which starts the workflows and ends the waits that it fits.",
+        EmitEventConfig, {"event": "order.paid", "data": {"order": "{{ input.order }}"}},
+        output={"event_id": "01890000-0000-7000-8000-000000000000", "execution_ids": []},
+    ),
+    ActionType(
+        "respond", ActionKind.PURE, "Respond", "Says what a caller who waits for the workflow is answered.",
+        RespondConfig, {"status": 200, "body": {"id": "{{ vars.id }}"}},
+        output={"status": 200, "headers": {}, "body": None},
     ),
     ActionType(
         "log", ActionKind.PURE, "Log", "Writes a line into the record of the run.",
@@ -119,13 +145,21 @@ def kind_of(type_name: str) -> ActionKind:
 
 
 def kind_of_action(type_name: str, config: Mapping[str, Any]) -> ActionKind:
-    """As `kind_of`, for one action: a notification inside of the product is a write to our own database.
+    """As `kind_of`, for one action: a notification inside of the product is a write to our own database, and so is
+    waiting for somebody.
 
-    The channel is never a template, so this is known before the action runs.
+    What this depends on is never a template, so it is known before the action runs.
     """
     if type_name == "send_notification" and config.get("channel") == IN_APP:
         return ActionKind.LOCAL
+    if type_name == "wait" and waits_for_somebody(config):
+        return ActionKind.LOCAL
     return kind_of(type_name)
+
+
+def on_unknown_of(type_name: str) -> OnUnknown:
+    """What becomes of an attempt in doubt of an action that does not say it itself."""
+    return CATALOGUE[type_name].on_unknown
 
 
 def checkers() -> Mapping[str, Callable[[dict[str, Any], str], list[Fault]]]:

@@ -29,13 +29,13 @@ def dry_run(run: Run, now: datetime, outputs: Mapping[str, Any] = _NOTHING) -> D
     records: dict[tuple[int, int, int], AttemptRecord] = {}
     while True:
         turn = run.advance(now)
-        for effect in turn.effects:
+        for effect in (*turn.effects, *turn.local):
             action = effect.step.action
             run.succeed(effect, outputs.get(action.key, _stub(action.type)), now)
         for record in run.attempts.take_records():
             records[record.position, record.iteration, record.attempt] = record
         if turn.end is None and len(records) <= MAX_RECORDS:
-            now = max(now, turn.wake_at) if turn.wake_at is not None and not turn.effects else now
+            now = max(now, turn.wake_at) if turn.wake_at is not None and not (turn.effects or turn.local) else now
             continue
         return DryRun(turn.end or _TOO_LONG, [record for _, record in sorted(records.items())], now)
 

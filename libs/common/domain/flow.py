@@ -41,6 +41,16 @@ def wait_until(config: Mapping[str, Any], now: datetime) -> datetime:
     return max(instant, now)
 
 
+def latest_end(timeout_seconds: Any, now: datetime) -> datetime | None:
+    """When a wait that begins now is in vain; None: it has no end. Raises `ActionFailed` for what is no duration."""
+    if timeout_seconds is None:
+        return None
+    is_number = isinstance(timeout_seconds, int | float) and not isinstance(timeout_seconds, bool)
+    if not is_number or not 0 <= timeout_seconds <= MAX_WAIT_SECONDS:
+        raise ActionFailed(Failure("invalid_config", "timeout_seconds must be from 0 to 366 days"))
+    return now + timedelta(seconds=timeout_seconds)
+
+
 def _instant(seconds: Any, until: Any, now: datetime) -> datetime:
     if isinstance(seconds, int | float) and not isinstance(seconds, bool):
         if not 0 <= seconds <= MAX_WAIT_SECONDS:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from libs.common.domain.action_type import ActionKind
+from libs.common.domain.action_type import ActionKind, OnUnknown
+from libs.common.domain.catalogue import on_unknown_of
 from libs.common.domain.conditions import Conditions, compile_conditions
 from libs.common.domain.templates import Template, compile_template
 from libs.common.domain.workflow import Action, Definition, parse_branch, parse_for_each
@@ -44,7 +45,8 @@ class Guard:
 @dataclass(frozen=True, slots=True)
 class Step:
     """One action at its place. `needs`: how many siblings it waits for; `followers`: positions of those that wait for
-    it; `end`: the first position behind its own nested actions; `steers`: it only decides what comes next.
+    it; `end`: the first position behind its own nested actions; `steers`: it only decides what comes next;
+    `on_unknown`: what becomes of an attempt in doubt.
     """
 
     position: int
@@ -58,6 +60,7 @@ class Step:
     followers: tuple[int, ...]
     end: int
     steers: bool
+    on_unknown: OnUnknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,49 +82,67 @@ class Program:
     output: Template | None
 
 
-def compile_program(definition: Definition, kind_of: KindOf) -> Program:
-    """Compile a valid definition."""
+_Inside: TypeAlias = tuple[tuple[Guard | None, ...], tuple[Block, ...], int]
+
+
+def compile_program(
+    definition: Definition, kind_of: KindOf, on_unknown_of: Callable[[str], OnUnknown] = on_unknown_of
+) -> Program:
+    """Compile a valid definition. `on_unknown_of`: what holds for a type where an action does not say it."""
     steps: list[Step | Any] = []
-    root = _lay_out(definition.actions, kind_of, steps)
+    root = _Layout(kind_of, on_unknown_of, steps).lay_out(definition.actions)
     output = None if definition.output is None else compile_template(definition.output)
     return Program(definition, root, tuple(steps), {step.action.key: step.position for step in steps}, output)
 
 
-def _lay_out(actions: Sequence[Action], kind_of: KindOf, steps: list[Step | Any]) -> Block:
-    needs = _needs(actions)
-    places: list[int] = []
-    nested: list[tuple[tuple[Guard | None, ...], tuple[Block, ...], int]] = []
-    for action in actions:
-        places.append(len(steps))
-        steps.append(None)
-        arms, blocks = _inner(action, kind_of, steps)
-        nested.append((arms, blocks, len(steps)))
-    followers: list[list[int]] = [[] for _ in actions]
-    for index, needed in enumerate(needs):
-        for other in needed:
-            followers[other].append(places[index])
-    for index, action in enumerate(actions):
-        arms, blocks, end = nested[index]
-        steps[places[index]] = Step(
-            places[index], action, kind_of(action.type, action.config), _guard(action.if_, action.conditions),
-            _config(action), arms, blocks, len(needs[index]), tuple(followers[index]), end, action.type in STEERING,
+class _Layout:
+    """Gives every action of a definition its position."""
+
+    def __init__(self, kind_of: KindOf, on_unknown_of: Callable[[str], OnUnknown], steps: list[Step | Any]) -> None:
+        self._kind_of, self._on_unknown_of, self._steps = kind_of, on_unknown_of, steps
+
+    def lay_out(self, actions: Sequence[Action]) -> Block:
+        """The block of a list of actions; its steps, and those inside of them, are appended."""
+        steps, needs = self._steps, _needs(actions)
+        places: list[int] = []
+        nested: list[_Inside] = []
+        for action in actions:
+            places.append(len(steps))
+            steps.append(None)
+            nested.append(self._inside(action))
+        followers: list[list[int]] = [[] for _ in actions]
+        for index, needed in enumerate(needs):
+            for other in needed:
+                followers[other].append(places[index])
+        for index, action in enumerate(actions):
+            steps[places[index]] = self._step(
+                action, places[index], nested[index], len(needs[index]), tuple(followers[index])
+            )
+        made = tuple(steps[place] for place in places)
+        return Block(made, {step.position: step.needs for step in made})
+
+    def _step(self, action: Action, place: int, inside: _Inside, needs: int, followers: tuple[int, ...]) -> Step:
+        kind, (arms, blocks, end) = self._kind_of(action.type, action.config), inside
+        steers = action.type in STEERING and kind is ActionKind.PURE
+        on_unknown = action.on_unknown or self._on_unknown_of(action.type)
+        return Step(
+            place, action, kind, _guard(action.if_, action.conditions), _config(action), arms, blocks, needs, followers,
+            end, steers, on_unknown,
         )  # fmt: skip
-    made = tuple(steps[place] for place in places)
-    return Block(made, {step.position: step.needs for step in made})
 
-
-def _inner(
-    action: Action, kind_of: KindOf, steps: list[Step | Any]
-) -> tuple[tuple[Guard | None, ...], tuple[Block, ...]]:
-    """The guards of an action's arms and the blocks inside it."""
-    if action.type == "branch":
-        branch = parse_branch(action.config)
-        arms = (*(_guard(case.if_, case.conditions) for case in branch.cases), None)
-        lists = (*(case.actions for case in branch.cases), branch.default)
-        return arms, tuple(_lay_out(nested, kind_of, steps) for nested in lists)
-    if action.type == "for_each":
-        return (), (_lay_out(parse_for_each(action.config).actions, kind_of, steps),)
-    return (), ()
+    def _inside(self, action: Action) -> _Inside:
+        """The guards of an action's arms, the blocks inside it, and the first position behind them."""
+        arms: tuple[Guard | None, ...] = ()
+        blocks: tuple[Block, ...] = ()
+        if action.type == "branch":
+            branch = parse_branch(action.config)
+            arms = (*(_guard(case.if_, case.conditions) for case in branch.cases), None)
+            blocks = tuple(
+                self.lay_out(nested) for nested in (*(case.actions for case in branch.cases), branch.default)
+            )
+        elif action.type == "for_each":
+            blocks = (self.lay_out(parse_for_each(action.config).actions),)
+        return arms, blocks, len(self._steps)
 
 
 def _config(action: Action) -> Template:
@@ -129,6 +150,8 @@ def _config(action: Action) -> Template:
         return compile_template({})
     if action.type == "for_each":
         return compile_template({"items": action.config["items"]})
+    if action.type == "wait":  # what an event must match is judged when one comes
+        return compile_template({name: value for name, value in action.config.items() if name != "match"})
     return compile_template(action.config)
 
 

@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from libs.common.domain.execution import Failure
+from libs.common.domain.faults import is_object
+
+_LEAST_STATUS, _MOST_STATUS = 200, 599
 
 
 class ActionFailed(Exception):
@@ -31,8 +34,18 @@ def _fail(config: Mapping[str, Any]) -> Any:
     raise ActionFailed(Failure("failed", str(config.get("message", "failed by the workflow"))))
 
 
+def _respond(config: Mapping[str, Any]) -> Any:
+    status, headers = config.get("status", 200), config.get("headers", {})
+    if not isinstance(status, int) or not _LEAST_STATUS <= status <= _MOST_STATUS:
+        raise ActionFailed(Failure("invalid_config", "status must be a whole number from 200 to 599"))
+    if not is_object(headers):
+        raise ActionFailed(Failure("invalid_config", "headers must be an object"))
+    return {"status": status, "headers": headers, "body": config.get("body")}
+
+
 _ACTIONS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "set_variables": _set_variables,
     "log": _log,
     "fail": _fail,
+    "respond": _respond,
 }

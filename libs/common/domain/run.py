@@ -1,6 +1,7 @@
 """One run of a workflow, as a pure machine: told what happened and what time it is, it says what to do next.
 
     advance ──▶ Turn  effects   make the records durable, start them, then tell `succeed` or `fail`, and `advance`
+                      local     do them in the transaction of the records, tell `settle`, and `advance`
                       wake_at   come back then, if nothing has ended before
                       end       the run is over
 
@@ -16,8 +17,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from libs.common.domain.action_type import ActionKind
 from libs.common.domain.attempts import Attempts
-from libs.common.domain.catalogue import ActionKind
+from libs.common.domain.awaiting import DOUBT, QUESTION, awaited, context_of, in_vain, outcome_of
 from libs.common.domain.ending import completed_end, of_action, template_failure
 from libs.common.domain.execution import ActionStatus, ExecutionStatus, Failure
 from libs.common.domain.flow import chosen_arm, loop_items, wait_until
@@ -27,7 +29,9 @@ from libs.common.domain.progress import Progress
 from libs.common.domain.pure_actions import ActionFailed, run_pure
 from libs.common.domain.retry import is_retryable, wait_seconds
 from libs.common.domain.templates import TemplateError
-from libs.common.domain.turns import Effect, End, PastAttempt, Turn
+from libs.common.domain.turns import Effect, End, Outcome, PastAttempt, Turn
+from libs.common.domain.visible import Visible
+from libs.common.domain.waits import Waits
 from libs.common.domain.workflow import RetryPolicy, parse_for_each
 
 Mask = Callable[[Any], Any]
@@ -37,6 +41,8 @@ CRASH_LIMIT = 10
 TURN_ACTIONS = 500
 """Actions handled in one turn, so that a long loop neither blocks the process nor fills one commit."""
 
+_MIDDLE = 0.5
+"""For the pause before another attempt where no chance is at hand."""
 _NO_RETRY = RetryPolicy()
 _CRASH_LOOP = Failure("crash_loop", "the executor stopped too often during this action")
 _IN_DOUBT = Failure("unknown", "the executor stopped during this attempt; whether it took effect is not known")
@@ -66,12 +72,12 @@ class Run:
         self.progress = Progress(program)
         self._root = Frame(program.root)
         self._ready: deque[tuple[Frame, Step]] = deque((self._root, step) for step in self._root.roots())
-        self._waits: dict[Place, tuple[datetime, Frame, Step]] = {}
+        self._waits = Waits()
+        self._signals: dict[Place, Any] = {}
         self._under_way: dict[Place, tuple[Frame, Effect]] = {}
         self._loops: dict[Place, Loop] = {}
         self._begun: list[Effect] = []
-        self.scope["actions"] = self._root.results
-        self.scope["vars"] = self.progress.variables
+        self._visible = Visible(scope, self._root, self.progress.variables)
 
     def remember(self, attempts: Sequence[PastAttempt]) -> None:
         """Tell what is on record, in the order of the attempts."""
@@ -84,18 +90,25 @@ class Run:
             return Turn(end=End(ExecutionStatus.FAILED, failure=self.broken))
         if self.deadline is not None and now >= self.deadline:
             return Turn(end=self.interrupt(ExecutionStatus.TIMED_OUT, _OUT_OF_TIME, now))
-        self._wake(now)
+        self._ready.extend(self._waits.take_due(now))
         budget = TURN_ACTIONS
         while self._ready and budget > 0:
             budget -= 1
             frame, step = self._ready.popleft()
             self._enter(frame, step, now)
-        effects, self._begun = tuple(self._begun), []
+        effects, local = self._take_begun()
         if self._ready:
-            return Turn(effects, wake_at=now)
+            return Turn(effects, now, local=local)
         if not self._is_over():
-            return Turn(effects, self._next_instant())
+            return Turn(effects, self._waits.next_instant(self.deadline), local=local)
         return Turn(end=self._close_records(self._end(now), now))
+
+    def _take_begun(self) -> tuple[tuple[Effect, ...], tuple[Effect, ...]]:
+        """The effects and the local actions that have begun."""
+        if not self._begun:
+            return (), ()
+        begun, self._begun = self._begun, []
+        return tuple(one for one in begun if not one.is_local), tuple(one for one in begun if one.is_local)
 
     def succeed(self, effect: Effect, output: Any, now: datetime) -> None:
         """The effect was done and gave `output`."""
@@ -106,20 +119,38 @@ class Run:
 
     def fail(self, effect: Effect, failure: Failure, now: datetime, unit_random: float) -> None:
         """The attempt failed. It is tried again after a pause if its retry policy has an attempt left for this."""
-        frame, step, failure = self._leave(effect), effect.step, self._mask(failure)
-        policy = step.action.retry or _NO_RETRY
-        place = Place(step.position, frame.iteration)
-        tried = effect.record.attempt - self.attempts.in_doubt(place)
-        again = tried < policy.max_attempts and is_retryable(policy, failure.error_class, failure.http_status)
-        if again and not frame.is_stopped:
-            pause = failure.retry_after_seconds or wait_seconds(policy, tried, unit_random)
-            wake_at = now + timedelta(seconds=pause)
-            self.attempts.finish(effect.record, ActionStatus.FAILED, now, failure=failure, wake_at=wake_at)
-            self._waits[place] = (wake_at, frame, step)
-        else:
-            self.attempts.finish(effect.record, ActionStatus.FAILED, now, failure=failure)
-            self._give_up(frame, step, failure)
+        frame, failure = self._leave(effect), self._mask(failure)
+        wake_at = self._next_try(frame, effect.step, failure, now, unit_random)
+        self.attempts.finish(effect.record, ActionStatus.FAILED, now, failure=failure, wake_at=wake_at)
+        self._fail(frame, effect.step, failure, wake_at)
         self._look_after(frame)
+
+    def settle(self, effect: Effect, outcome: Outcome, now: datetime, unit_random: float) -> None:
+        """As `succeed` and `fail`, for a local action, which may also have begun to wait to be told something."""
+        if outcome.failure is not None:
+            self.fail(effect, outcome.failure, now, unit_random)
+        elif outcome.state is None:
+            self.succeed(effect, outcome.output, now)
+        else:
+            frame, step, begun = self._leave(effect), effect.step, effect.record
+            place = Place(step.position, frame.iteration)
+            self.attempts.append(
+                step, place, begun.attempt, ActionStatus.WAITING, begun.started_at, None, begun.input,
+                wake_at=outcome.wake_at, state=outcome.state,
+            )  # fmt: skip
+            self._listen(frame, step, place, outcome.wake_at)
+            self._look_after(frame)
+
+    def tell(self, position: int, iteration: int, value: Any) -> None:
+        """Somebody tells the action at that place what it waits for; more than once is as once."""
+        place = Place(position, iteration)
+        self._signals[place] = value
+        if (waiting := self._waits.take(place)) is not None:
+            self._ready.append(waiting)
+
+    def listening(self) -> list[Place]:
+        """The places at which actions wait to be told something."""
+        return [place for place in self._waits if awaited(self.attempts.of(place)[-1]) is not None]
 
     def interrupt(self, status: ExecutionStatus, failure: Failure | None, now: datetime) -> End:
         """End the run where it stands; what is under way is recorded as cancelled."""
@@ -146,7 +177,7 @@ class Run:
     def _begin(self, frame: Frame, step: Step, place: Place, now: datetime) -> None:
         """An action met for the first time: skip it, delay it or run it."""
         try:
-            if step.guard is not None and not step.guard.holds(self._scope(frame)):
+            if step.guard is not None and not step.guard.holds(self._visible.from_(frame)):
                 why = Failure("skipped", f"{step.guard.text} did not hold")
                 self.attempts.append(step, place, 1, ActionStatus.SKIPPED, now, now, failure=why)
                 self._skip(frame, step)
@@ -188,10 +219,14 @@ class Run:
 
     def _come_back(self, frame: Frame, step: Step, place: Place, last: PastAttempt, now: datetime) -> None:
         """After a delay or the pause before another attempt, when it is over."""
-        if frame.is_stopped or last.wake_at is None:
+        if frame.is_stopped:
+            self._drop(step, place, now)
+        elif last.status is ActionStatus.WAITING and awaited(last) is not None:
+            self._hear(frame, step, place, last, now)
+        elif last.wake_at is None:
             self._drop(step, place, now)
         elif now < last.wake_at:
-            self._waits[place] = (last.wake_at, frame, step)
+            self._waits.add(place, last.wake_at, frame, step)
         elif step.action.type == "wait" and last.state is not None:
             output = {"until": last.wake_at}
             self.attempts.append(
@@ -201,21 +236,83 @@ class Run:
         else:
             self._run(frame, step, place, last.attempt + (last.status is ActionStatus.FAILED), now)
 
+    def _listen(self, frame: Frame, step: Step, place: Place, until: datetime | None) -> None:
+        """The action waits to be told something, or has been told already."""
+        if place in self._signals:
+            self._ready.append((frame, step))
+        else:
+            self._waits.add(place, until, frame, step)
+
+    def _hear(self, frame: Frame, step: Step, place: Place, last: PastAttempt, now: datetime) -> None:
+        """An action that waits to be told something, when it has been told, or has waited long enough."""
+        if place in self._signals:
+            outcome = outcome_of(last.state, self._signals.pop(place))
+        elif last.wake_at is not None and now >= last.wake_at:
+            outcome = in_vain(last.state)
+        else:
+            self._waits.add(place, last.wake_at, frame, step)
+            return
+        if outcome.failure is not None:
+            failure = self._mask(outcome.failure)
+            wake_at = self._next_try(frame, step, failure, now, _MIDDLE)
+            self.attempts.close(step, place, ActionStatus.FAILED, now, failure=failure, wake_at=wake_at)
+            self._fail(frame, step, failure, wake_at)
+        elif awaited(last) == DOUBT:
+            self._run(frame, step, place, last.attempt, now)
+        else:
+            output = self._mask(outcome.output)
+            self.attempts.close(step, place, ActionStatus.COMPLETED, now, output=output)
+            self._complete(frame, step, output)
+
+    def _next_try(
+        self, frame: Frame, step: Step, failure: Failure, now: datetime, unit_random: float
+    ) -> datetime | None:
+        """When the action is tried again that has just failed; None when it is not."""
+        policy, place = step.action.retry or _NO_RETRY, Place(step.position, frame.iteration)
+        tried = self.attempts.last(place) - self.attempts.in_doubt(place)
+        again = tried < policy.max_attempts and is_retryable(policy, failure.error_class, failure.http_status)
+        if frame.is_stopped or not again:
+            return None
+        return now + timedelta(seconds=failure.retry_after_seconds or wait_seconds(policy, tried, unit_random))
+
+    def _fail(self, frame: Frame, step: Step, failure: Failure, wake_at: datetime | None) -> None:
+        if wake_at is None:
+            self._give_up(frame, step, failure)
+        else:
+            self._waits.add(Place(step.position, frame.iteration), wake_at, frame, step)
+
     def _try_again(self, frame: Frame, step: Step, place: Place, now: datetime) -> None:
         """After an attempt in doubt: once more, unless that was forbidden or has happened too often."""
         doubts = self.attempts.in_doubt(place)
         if frame.is_stopped:
             return
-        if step.action.on_unknown == "fail":
+        if step.on_unknown == "ask" and step.kind is ActionKind.EFFECT:
+            self._ask(frame, step, place, now)
+        elif step.on_unknown == "fail":
             self._fail_at_once(frame, step, place, self.attempts.last(place) + 1, now, _IN_DOUBT)
         elif doubts > CRASH_LIMIT:
             self._fail_at_once(frame, step, place, self.attempts.last(place) + 1, now, _CRASH_LOOP)
         else:
             self._run(frame, step, place, self.attempts.last(place) + 1, now)
 
+    def _ask(self, frame: Frame, step: Step, place: Place, now: datetime) -> None:
+        """Have somebody decide whether the attempt in doubt is made again."""
+        record = self.attempts.start(step, place, self.attempts.last(place) + 1, None, now)
+        self._start(frame, Effect(step, {"approval": QUESTION}, record, self._key(step, place), asks=True))
+
+    def _start(self, frame: Frame, effect: Effect) -> None:
+        self._under_way[Place(effect.record.position, effect.record.iteration)] = (frame, effect)
+        self._begun.append(effect)
+        for catch in frame.catches:
+            catch.under_way += 1
+
+    def _key(self, step: Step, place: Place) -> str:
+        return f"{self._known_by}:{step.action.key}:{place.iteration}"
+
     def _run(self, frame: Frame, step: Step, place: Place, attempt: int, now: datetime) -> None:
         try:
-            config: dict[str, Any] = step.config.render(self._scope(frame))
+            scope = self._visible.from_(frame)
+            config: dict[str, Any] = step.config.render(scope)
             shown: dict[str, Any] = self._mask(config)
             if step.steers:
                 self._run_flow(frame, step, place, attempt, shown, now)
@@ -224,12 +321,11 @@ class Run:
                 self.attempts.append(step, place, attempt, ActionStatus.COMPLETED, now, now, shown, output)
                 self._complete(frame, step, output)
             else:
-                key = f"{self._known_by}:{step.action.key}:{place.iteration}"
-                effect = Effect(step, config, self.attempts.start(step, place, attempt, shown, now), key)
-                self._under_way[place] = (frame, effect)
-                self._begun.append(effect)
-                for catch in frame.catches:
-                    catch.under_way += 1
+                self._signals.pop(place, None)
+                record = self.attempts.start(step, place, attempt, shown, now)
+                is_local = step.kind is ActionKind.LOCAL
+                context = context_of(step.action.config, scope) if is_local else None
+                self._start(frame, Effect(step, shown if is_local else config, record, self._key(step, place), context))
         except TemplateError as error:
             self._fail_at_once(frame, step, place, attempt, now, self._mask(template_failure(error)))
         except ActionFailed as error:
@@ -240,7 +336,7 @@ class Run:
     ) -> None:
         """Actions that only decide what comes next."""
         if step.arms:
-            arm = chosen_arm(step, self._scope(frame))
+            arm = chosen_arm(step, self._visible.from_(frame))
             self.attempts.append(step, place, attempt, ActionStatus.COMPLETED, now, now, output={"arm": arm})
             self._take_arm(frame, step, arm)
         elif step.action.type == "for_each":
@@ -258,7 +354,7 @@ class Run:
         self.attempts.append(
             step, place, attempt, ActionStatus.WAITING, now, None, config, wake_at=until, state=state
         )  # fmt: skip
-        self._waits[place] = (until, frame, step)
+        self._waits.add(place, until, frame, step)
 
     # What follows from it
 
@@ -270,7 +366,7 @@ class Run:
 
     def _take_arm(self, frame: Frame, step: Step, arm: int) -> None:
         self.progress.complete(step, {"arm": arm})
-        self._keep_result(frame, step, ActionStatus.COMPLETED, {"arm": arm}, None)
+        self._visible.keep(frame, step, ActionStatus.COMPLETED, {"arm": arm}, None)
         self._open(Frame(step.blocks[arm], frame, step, frame.iteration, is_catch=False))
 
     def _loop(self, frame: Frame, step: Step, items: list[Any]) -> None:
@@ -321,12 +417,12 @@ class Run:
 
     def _complete(self, frame: Frame, step: Step, output: Any) -> None:
         self.progress.complete(step, output)
-        self._keep_result(frame, step, ActionStatus.COMPLETED, output, None)
+        self._visible.keep(frame, step, ActionStatus.COMPLETED, output, None)
         self._settle(frame, step)
 
     def _skip(self, frame: Frame, step: Step) -> None:
         self.progress.skip()
-        self._keep_result(frame, step, ActionStatus.SKIPPED, None, None)
+        self._visible.keep(frame, step, ActionStatus.SKIPPED, None, None)
         self._settle(frame, step)
 
     def _fail_at_once(
@@ -338,7 +434,7 @@ class Run:
     def _give_up(self, frame: Frame, step: Step, failure: Failure) -> None:
         """The action has failed for good: `on_error` decides."""
         self.progress.fail()
-        self._keep_result(frame, step, ActionStatus.FAILED, None, failure)
+        self._visible.keep(frame, step, ActionStatus.FAILED, None, failure)
         on_error = step.action.on_error
         if on_error == "stop":
             self._stop(frame, of_action(failure, step.action.key))
@@ -373,17 +469,9 @@ class Run:
 
     # Time and end
 
-    def _wake(self, now: datetime) -> None:
-        due = [place for place, (until, _, _) in self._waits.items() if until <= now]
-        for place in due:
-            _, frame, step = self._waits.pop(place)
-            self._ready.append((frame, step))
-
     def _cancel_waits(self, catch: Frame, now: datetime) -> None:
-        for place, (_, frame, step) in list(self._waits.items()):
-            if any(around is catch for around in frame.catches):
-                del self._waits[place]
-                self._drop(step, place, now)
+        for place, step in self._waits.take_inside(catch):
+            self._drop(step, place, now)
 
     def _drop(self, step: Step, place: Place, now: datetime) -> None:
         """What waits here will not happen: a delay is cancelled, a failed attempt was the last."""
@@ -398,12 +486,6 @@ class Run:
             if any(around is catch for around in loop.frame.catches):
                 del self._loops[place]
                 self.attempts.close(loop.step, place, ActionStatus.CANCELLED, self.scope["now"], failure=catch.failure)
-
-    def _next_instant(self) -> datetime | None:
-        instants = [until for until, _, _ in self._waits.values()]
-        if self.deadline is not None:
-            instants.append(self.deadline)
-        return min(instants, default=None)
 
     def _is_over(self) -> bool:
         return self._root.under_way == 0 and (self._root.failure is not None or self._root.left == 0)
@@ -422,25 +504,6 @@ class Run:
             self.attempts.close_all(self.program, _IN_DOUBT, now)
             self.progress.recount(self.attempts.finals())
         return end
-
-    # What templates see
-
-    def _scope(self, frame: Frame) -> Mapping[str, Any]:
-        if frame is self._root:
-            return self.scope
-        names = frame.visible_names()
-        if not names:
-            return self.scope
-        return {**self.scope, **names, "actions": {**self._root.results, **frame.visible_results()}}
-
-    def _keep_result(
-        self, frame: Frame, step: Step, status: ActionStatus, output: Any, failure: Failure | None
-    ) -> None:
-        error = None if failure is None else {"class": failure.error_class, "message": failure.message}
-        catch = frame.catch
-        catch.results[step.action.key] = {"status": status.value, "output": output, "error": error}
-        if catch is self._root and status is ActionStatus.COMPLETED:
-            self.scope[f"action_{step.position}_result"] = output
 
 
 def _as_it_is(value: Any) -> Any:

@@ -1,7 +1,8 @@
 """What templates and conditions see of a run: the names of the contract, from what the trigger brought.
 
-`input` is always there: the run's input, or a webhook's body, or an event's data. For a manual run and an event the
-data's own top-level names may be used directly too; they never hide a name of the contract.
+`input` is always there: the run's input, or a webhook's body, or an event's data. For an event, and for a run
+that was started with an input, the data's own top-level names may be used directly too; they never hide a name of the
+contract.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ CONTRACT_NAMES = frozenset(
         "date",
     }
 )
+_ENVELOPED = frozenset({"event", "workflow", "failure"})
+"""What starts these came from inside, and brings what led to it along."""
+_NAMES_ON_TOP = frozenset({"manual", "event", "workflow", "failure"})
 
 
 def build_scope(
@@ -35,8 +39,8 @@ def build_scope(
     """The scope of a run. `data` is the execution's stored input; its shape depends on the trigger's type."""
     scope: dict[str, Any] = {}
     kind = trigger["type"]
-    body = data.get("body") if kind == "webhook" else data.get("data") if kind == "event" else data
-    if kind in ("manual", "event") and isinstance(body, dict):
+    body = data.get("body") if kind == "webhook" else data.get("data") if kind in _ENVELOPED else data
+    if kind in _NAMES_ON_TOP and isinstance(body, dict):
         scope.update({name: value for name, value in body.items() if name not in CONTRACT_NAMES})  # pyright: ignore
     scope.update(input=body, trigger=trigger, execution=execution, workflow=workflow, tenant=tenant)
     if kind in ("webhook", "event"):

@@ -50,7 +50,7 @@ class Action(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60
     retry: RetryPolicy | None = None
     on_error: str = "stop"
-    on_unknown: Literal["retry", "fail"] | None = None
+    on_unknown: Literal["retry", "fail", "ask"] | None = None
 
 
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

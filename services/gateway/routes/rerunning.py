@@ -23,7 +23,7 @@ from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.routes.running import traceparent_of
 
-_PAYLOAD = {"webhook": "body", "event": "data"}
+_PAYLOAD = {"webhook": "body", "event": "data", "workflow": "data", "failure": "data"}
 """Where in a trigger's data that stands which templates see as `input`."""
 
 _decode_definition = msgspec.json.Decoder(Definition).decode

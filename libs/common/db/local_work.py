@@ -1,0 +1,133 @@
+"""Local actions of all kinds, done in the journal's transaction.
+
+Writes to the tenant's data are `local_writes`; what moves executions stands here: a sub-workflow is started, a wait
+begins, an event is raised. What these make has an id or a place of its own, so that making it again, when the journal
+tries its transaction again, is nothing.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from libs.common.db.children import Child, Started, leave_children, start_children
+from libs.common.db.local_writes import LocalWrite, perform_local_writes
+from libs.common.db.pool import Connection
+from libs.common.db.signals import Place, clear_signals
+from libs.common.domain.action_config import read_config
+from libs.common.domain.configs.flow import RunWorkflowConfig
+from libs.common.domain.execution import Failure
+from libs.common.domain.flow import latest_end
+from libs.common.domain.pure_actions import ActionFailed
+from libs.common.domain.turns import Outcome
+
+
+class LocalAction(msgspec.Struct, frozen=True):
+    """A local action that begins now, at its place in a run. `id`: of what it makes; `chain`: the workflows that led to
+    the run, its own included; `context`: as the run gave it; `asks`: it is about an attempt in doubt.
+    """
+
+    write: LocalWrite
+    id: UUID
+    position: int
+    iteration: int
+    attempt: int
+    chain: tuple[UUID, ...]
+    traceparent: str
+    context: Any = None
+    asks: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Where it waits, if it does."""
+        return Place(self.write.tenant_id, self.write.execution_id, self.position, self.iteration)
+
+
+class LocalWork(msgspec.Struct, frozen=True):
+    """What came of local actions, in their order, and the executions that they made, to be announced."""
+
+    outcomes: list[Outcome]
+    started: list[Started]
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """An action whose config can be read. `until`: how long it may wait."""
+
+    number: int
+    action: LocalAction
+    config: Any
+    until: datetime | None
+
+
+async def perform_local_actions(connection: Connection, actions: Sequence[LocalAction]) -> LocalWork:
+    """Do them. What an earlier attempt at the same place was told, or still waits for, is forgotten first."""
+    again = [action.place for action in actions if action.attempt > 1]
+    await clear_signals(connection, again)
+    await leave_children(connection, again)
+    work = _Work(connection)
+    await work.write_data([(number, one) for number, one in enumerate(actions) if one.write.type not in _KINDS])
+    for name, (shape, carry_out) in _KINDS.items():
+        mine = [(number, one) for number, one in enumerate(actions) if one.write.type == name]
+        if mine and (wanted := work.read(mine, shape)):
+            await carry_out(work, wanted)
+    return LocalWork([work.outcomes[number] for number in range(len(actions))], work.started)
+
+
+class _Work:
+    """What has come of the actions so far."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.outcomes: dict[int, Outcome] = {}
+        self.started: list[Started] = []
+
+    def read(self, actions: Sequence[tuple[int, LocalAction]], shape: type[msgspec.Struct]) -> list[_Wanted]:
+        """The actions that can be done; the others have failed."""
+        wanted: list[_Wanted] = []
+        for number, action in actions:
+            try:
+                config = read_config(action.write.config, shape)
+                until = latest_end(getattr(config, "timeout_seconds", None), action.write.now)
+            except ActionFailed as error:
+                self.outcomes[number] = Outcome(failure=error.failure)
+            else:
+                wanted.append(_Wanted(number, action, config, until))
+        return wanted
+
+    async def write_data(self, actions: Sequence[tuple[int, LocalAction]]) -> None:
+        """What is about the tenant's data."""
+        if actions:
+            results = await perform_local_writes(self.connection, [action.write for _, action in actions])
+            for (number, _), result in zip(actions, results, strict=True):
+                self.outcomes[number] = Outcome(result.output, result.failure)
+
+
+_CarryOut: TypeAlias = Callable[[_Work, Sequence[_Wanted]], Awaitable[None]]
+
+
+async def _run_workflows(work: _Work, wanted: Sequence[_Wanted]) -> None:
+    made = await start_children(work.connection, [_child(one.action, one.config) for one in wanted])
+    for one, child in zip(wanted, made, strict=True):
+        if isinstance(child, Failure):
+            work.outcomes[one.number] = Outcome(failure=child)
+            continue
+        work.started.append(child)
+        told = {"execution_id": str(child.id)}
+        work.outcomes[one.number] = (
+            Outcome(state={"for": "execution", **told}, wake_at=one.until)
+            if one.config.wait
+            else Outcome({**told, "status": "pending", "output": None})
+        )
+
+
+def _child(action: LocalAction, config: RunWorkflowConfig) -> Child:
+    write, waits = action.write, config.wait
+    return Child(
+        write.tenant_id, action.id, config.workflow, config.input, action.chain, "workflow", write.actor,
+        action.traceparent, write.execution_id, action.position if waits else None, action.iteration if waits else None,
+    )  # fmt: skip
+
+
+_KINDS: Mapping[str, tuple[type[msgspec.Struct], _CarryOut]] = {"run_workflow": (RunWorkflowConfig, _run_workflows)}
