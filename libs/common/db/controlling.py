@@ -2,41 +2,73 @@
 
 What nobody runs changes at once, and its epoch moves, so that a late claim finds nothing. What runs gets a wish in
 `control`; its worker looks for wishes every second. A wish that comes too late for the worker to see is honoured when
-the execution is parked: `change_executions` makes it due (to be cancelled) or parks it for good (paused).
+the execution is parked: `change_executions` makes it due (to be cancelled) or parks it for good (paused). What ends
+here gives back the slot of its concurrency key in the same transaction.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from libs.common.db.pool import Connection
+from libs.common.db.slots import Place, columns, leave
+
+
+class Replaced(NamedTuple):
+    """An execution whose place under its concurrency key a newer one has taken."""
+
+    tenant_id: UUID
+    execution_id: UUID
+    by: UUID
+
 
 _CANCEL = """
-WITH ended AS (
-    UPDATE executions
-       SET status = 'cancelled', wake_at = NULL, finished_at = now(), epoch = epoch + 1, control = NULL,
-           error = json_build_object('class', 'cancelled', 'message', 'the execution was cancelled')
-     WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND status IN ('pending', 'waiting')
-    RETURNING id),
+WITH target AS (
+    SELECT e.tenant_id, e.id, e.status, w.message
+      FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS w (tenant_id, id, message)
+      JOIN executions e ON e.tenant_id = w.tenant_id AND e.id = w.id
+     WHERE e.finished_at IS NULL ORDER BY e.tenant_id, e.id FOR UPDATE OF e),
+ended AS (
+    UPDATE executions e
+       SET status = 'cancelled', wake_at = NULL, finished_at = now(), epoch = e.epoch + 1, control = NULL,
+           error = json_build_object('class', $4::text, 'message', target.message)
+      FROM target
+     WHERE e.tenant_id = target.tenant_id AND e.id = target.id AND target.status IN ('pending', 'waiting')
+    RETURNING e.tenant_id, e.id),
 closed AS (
-    UPDATE action_executions
-       SET status = CASE WHEN status = 'started' AND type <> 'for_each' THEN 'unknown' ELSE 'cancelled' END,
+    UPDATE action_executions a
+       SET status = CASE WHEN a.status = 'started' AND a.type <> 'for_each' THEN 'unknown' ELSE 'cancelled' END,
            wake_at = NULL, finished_at = now()
-     WHERE tenant_id = $1 AND execution_id IN (SELECT id FROM ended) AND status IN ('started', 'waiting')),
+      FROM ended
+     WHERE a.tenant_id = ended.tenant_id AND a.execution_id = ended.id AND a.status IN ('started', 'waiting')),
 asked AS (
-    UPDATE executions SET control = 'cancel'
-     WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND status = 'running'
-    RETURNING id)
-SELECT id FROM ended UNION ALL SELECT id FROM asked
+    UPDATE executions e SET control = 'cancel' FROM target
+     WHERE e.tenant_id = target.tenant_id AND e.id = target.id AND target.status = 'running'
+    RETURNING e.tenant_id, e.id)
+SELECT tenant_id, id, true AS ended FROM ended UNION ALL SELECT tenant_id, id, false FROM asked
 """
 
 
 async def cancel_executions(connection: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> set[UUID]:
-    """What is parked has ended; what runs will end within seconds. Returns those; the others had ended before, or
-    moved in this very moment: ask again.
-    """
-    return {row["id"] for row in await connection.fetch(_CANCEL, tenant_id, list(ids))}
+    """What is parked has ended; what runs will end within seconds. Returns those; the others had ended before."""
+    wanted = [(tenant_id, one, "the execution was cancelled") for one in ids]
+    return {place.execution_id for place in await _cancel(connection, wanted, "cancelled")}
+
+
+async def cancel_replaced(connection: Connection, replaced: Sequence[Replaced]) -> set[Place]:
+    """As `cancel_executions`, for those whose place newer ones have taken."""
+    wanted = [(one.tenant_id, one.execution_id, f"execution {one.by} took its place") for one in replaced]
+    return await _cancel(connection, wanted, "concurrency_replaced")
+
+
+async def _cancel(connection: Connection, wanted: Sequence[tuple[UUID, UUID, str]], error_class: str) -> set[Place]:
+    """Cancels (tenant, execution, message); what has ended gives back its slot."""
+    async with connection.transaction():
+        rows = await connection.fetch(_CANCEL, *columns(wanted, 3), error_class)
+        await leave(connection, [Place(row["tenant_id"], row["id"]) for row in rows if row["ended"]])
+    return {Place(row["tenant_id"], row["id"]) for row in rows}
 
 
 _PAUSE = """

@@ -18,6 +18,7 @@ import libs.common.db as package
 from libs.common.clock import new_id
 from libs.common.db import (
     api_keys,
+    concurrency,
     controlling,
     execution_views,
     executions,
@@ -26,6 +27,7 @@ from libs.common.db import (
     rerunning,
     schedules,
     secrets,
+    slots,
     tenants,
     triggers,
     versions,
@@ -73,6 +75,7 @@ class Owned:
     call: UUID
     key: UUID
     worker: UUID
+    queued: UUID
     job: jobs.OpenJob
 
     def job_of(self, tenant_id: UUID) -> jobs.OpenJob:
@@ -98,8 +101,15 @@ async def everything_of(connection: Connection) -> Owned:
     await secrets.put_secret(connection, tenant, "token", sealed=b"sealed", key_id="1")
     await jobs.insert_job(connection, tenant, job, "cancel", jobs.JobFilter(("pending",)), None)
     await schedules.write_firings(connection, [schedules.FiringRow(tenant, trigger, NOW, NOW, "fired", ended, None)])
+    queued = await make_execution(connection, tenant, workflow)
+    await concurrency.enter(connection, [slot_entry(tenant, workflow, one) for one in (running, queued)])
     open_job = jobs.OpenJob(tenant, job, "cancel", "{}", job, None)
-    return Owned(tenant, workflow, trigger, pending, running, paused, ended, call.id, key, worker, open_job)
+    return Owned(tenant, workflow, trigger, pending, running, paused, ended, call.id, key, worker, queued, open_job)
+
+
+def slot_entry(tenant: UUID, workflow: UUID, execution: UUID) -> concurrency.Entry:
+    """One that wants a slot of the only key there is."""
+    return concurrency.Entry(tenant, workflow, execution, "k", 1, "queue")
 
 
 Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
@@ -139,6 +149,11 @@ OF_OTHERS: dict[str, Call] = {
     "secrets.find_secret": lambda c, t, _: secrets.find_secret(c, t, "token"),
     "secrets.delete_secret": lambda c, t, _: secrets.delete_secret(c, t, "token"),
     "secrets.load_sealed": lambda c, t, _: secrets.load_sealed(c, [(t, "token")]),
+    "controlling.cancel_replaced": lambda c, t, o: controlling.cancel_replaced(
+        c, [controlling.Replaced(t, o.queued, o.running)]
+    ),
+    "slots.leave": lambda c, t, o: slots.leave(c, [slots.Place(t, o.running)]),
+    "slots.queued_for": lambda c, t, o: slots.queued_for(c, t, o.queued),
     "triggers.list_triggers": lambda c, t, o: triggers.list_triggers(c, t, [o.workflow]),
     "triggers.find_trigger": lambda c, t, o: triggers.find_trigger(c, t, o.trigger),
     "triggers.sync_triggers": lambda c, t, o: triggers.sync_triggers(c, t, o.workflow, []),
