@@ -29,6 +29,7 @@ _ABSENT: Mapping[str, Any] = {
     "output": None,
     "concurrency": None,
     "timeout_seconds": None,
+    "on_failure": None,
 }
 
 
@@ -54,6 +55,8 @@ def stored_document(sent: Mapping[str, Any], definition: Definition) -> dict[str
             {**before, **after} for before, after in zip(sent.get(name) or [], settled.get(name) or [], strict=True)
         ]
     document["triggers"] = [without_secret(trigger) for trigger in document["triggers"]]
+    if sent.get("concurrency") is not None:
+        document["concurrency"] = {**sent["concurrency"], **settled["concurrency"]}
     return document
 
 

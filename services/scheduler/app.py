@@ -8,6 +8,7 @@ from services.scheduler.housekeeping import Housekeeping
 from services.scheduler.jobs import Jobs
 from services.scheduler.loop import Loop
 from services.scheduler.rescue import Rescue
+from services.scheduler.slots import Slots
 from services.scheduler.waking import Waking
 
 
@@ -24,6 +25,7 @@ class SchedulerService:
                 Waking(parts.database, parts.bus, self._announcer),
                 Rescue(parts.database),
                 Jobs(parts.database, self._announcer),
+                Slots(parts.database),
                 Housekeeping(parts.database, parts.clock),
             ]
         )

@@ -2,58 +2,97 @@
 
 What nobody runs changes at once, and its epoch moves, so that a late claim finds nothing. What runs gets a wish in
 `control`; its worker looks for wishes every second. A wish that comes too late for the worker to see is honoured when
-the execution is parked: `change_executions` makes it due (to be cancelled) or parks it for good (paused).
+the execution is parked: `change_executions` makes it due (to be cancelled) or parks it for good (paused). What ends
+here gives back the slot of its concurrency key in the same transaction.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from libs.common.db.children import open_children
 from libs.common.db.ended import settle_ends
-from libs.common.db.pool import Connection
+from libs.common.db.pool import Connection, Record
+from libs.common.db.slots import Place, columns, leave
+
+_PARENT_ENDED = "the execution that waited for it has ended"
+
+
+class Replaced(NamedTuple):
+    """An execution whose place under its concurrency key a newer one has taken."""
+
+    tenant_id: UUID
+    execution_id: UUID
+    by: UUID
+
 
 _CANCEL = """
-WITH ended AS (
-    UPDATE executions
-       SET status = 'cancelled', wake_at = NULL, finished_at = now(), epoch = epoch + 1, control = NULL,
-           error = json_build_object('class', 'cancelled', 'message', 'the execution was cancelled')
-     WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND status IN ('pending', 'waiting')
-    RETURNING id),
+WITH target AS (
+    SELECT e.tenant_id, e.id, e.status, w.message
+      FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS w (tenant_id, id, message)
+      JOIN executions e ON e.tenant_id = w.tenant_id AND e.id = w.id
+     WHERE e.finished_at IS NULL ORDER BY e.tenant_id, e.id FOR UPDATE OF e),
+ended AS (
+    UPDATE executions e
+       SET status = 'cancelled', wake_at = NULL, finished_at = now(), epoch = e.epoch + 1, control = NULL,
+           error = json_build_object('class', $4::text, 'message', target.message)
+      FROM target
+     WHERE e.tenant_id = target.tenant_id AND e.id = target.id AND target.status IN ('pending', 'waiting')
+    RETURNING e.tenant_id, e.id),
 closed AS (
-    UPDATE action_executions
-       SET status = CASE WHEN status = 'started' AND type <> 'for_each' THEN 'unknown' ELSE 'cancelled' END,
+    UPDATE action_executions a
+       SET status = CASE WHEN a.status = 'started' AND a.type <> 'for_each' THEN 'unknown' ELSE 'cancelled' END,
            wake_at = NULL, finished_at = now()
-     WHERE tenant_id = $1 AND execution_id IN (SELECT id FROM ended) AND status IN ('started', 'waiting')),
+      FROM ended
+     WHERE a.tenant_id = ended.tenant_id AND a.execution_id = ended.id AND a.status IN ('started', 'waiting')),
 asked AS (
-    UPDATE executions SET control = 'cancel'
-     WHERE tenant_id = $1 AND id = ANY ($2::uuid[]) AND status = 'running'
-    RETURNING id)
-SELECT id, true AS has_ended FROM ended UNION ALL SELECT id, false FROM asked
+    UPDATE executions e SET control = 'cancel' FROM target
+     WHERE e.tenant_id = target.tenant_id AND e.id = target.id AND target.status = 'running'
+    RETURNING e.tenant_id, e.id)
+SELECT tenant_id, id, true AS ended FROM ended UNION ALL SELECT tenant_id, id, false FROM asked
 """
 
 
 async def cancel_executions(connection: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> set[UUID]:
     """What is parked has ended, and what it waited for is cancelled as well; what runs will end within seconds.
-    Returns those; the others had ended before, or moved in this very moment: ask again.
+    Returns those; the others had ended before.
     """
+    wanted = [(tenant_id, one, "the execution was cancelled") for one in ids]
+    return {place.execution_id for place in await _cancel(connection, wanted, "cancelled")}
+
+
+async def cancel_replaced(connection: Connection, replaced: Sequence[Replaced]) -> set[Place]:
+    """As `cancel_executions`, for those whose place newer ones have taken."""
+    wanted = [(one.tenant_id, one.execution_id, f"execution {one.by} took its place") for one in replaced]
+    return await _cancel(connection, wanted, "concurrency_replaced")
+
+
+async def _cancel(connection: Connection, wanted: Sequence[tuple[UUID, UUID, str]], error_class: str) -> set[Place]:
+    """Cancels (tenant, execution, message); what has ended gives back its slot."""
     async with connection.transaction():
-        rows = await connection.fetch(_CANCEL, tenant_id, list(ids))
-        await settle_interrupted(connection, [(tenant_id, row["id"]) for row in rows if row["has_ended"]])
-    return {row["id"] for row in rows}
+        rows = await connection.fetch(_CANCEL, *columns(wanted, 3), error_class)
+        ended = _ended(rows)
+        await leave(connection, [*ended, *await settle_interrupted(connection, ended)])
+    return {Place(row["tenant_id"], row["id"]) for row in rows}
 
 
-async def settle_interrupted(connection: Connection, ended: Sequence[tuple[UUID, UUID]]) -> None:
-    """See to what hangs on executions (tenant, execution) that have ended before their time: what they waited for is
-    cancelled. Part of the caller's transaction.
+async def settle_interrupted(connection: Connection, ended: Sequence[Place]) -> list[Place]:
+    """See to what hangs on executions that have ended before their time in this transaction: what they waited for is
+    cancelled, and so on. Returns what has ended of that; its slots are not given back yet.
     """
-    await settle_ends(connection, ended)
-    children: dict[UUID, list[UUID]] = {}
-    for tenant_id, child in await open_children(connection, ended):
-        children.setdefault(tenant_id, []).append(child)
-    for tenant_id, ids in children.items():
-        await cancel_executions(connection, tenant_id, ids)
+    found: list[Place] = []
+    while ended:
+        await settle_ends(connection, ended)
+        children = [(*child, _PARENT_ENDED) for child in await open_children(connection, ended)]
+        ended = _ended(await connection.fetch(_CANCEL, *columns(children, 3), "cancelled")) if children else []
+        found += ended
+    return found
+
+
+def _ended(rows: Sequence[Record]) -> list[Place]:
+    return [Place(row["tenant_id"], row["id"]) for row in rows if row["ended"]]
 
 
 _PAUSE = """

@@ -83,7 +83,7 @@ async def release_execution(connection: Connection, tenant_id: UUID, execution_i
 
 _LOAD = """
 SELECT e.tenant_id, e.id, e.epoch, e.trigger_id, e.trigger_type, e.input, e.actor, e.traceparent,
-       e.started_at, e.control, e.original_id, t.key AS trigger_key
+       e.started_at, e.control, e.original_id, e.parent_position, t.key AS trigger_key
   FROM unnest($1::uuid[], $2::uuid[]) AS wanted (tenant_id, id)
   JOIN executions e ON e.tenant_id = wanted.tenant_id AND e.id = wanted.id
   LEFT JOIN triggers t ON t.tenant_id = e.tenant_id AND t.id = e.trigger_id
@@ -203,6 +203,40 @@ async def change_executions(connection: Connection, worker: UUID, changes: Seque
     ]  # fmt: skip
     found = await connection.fetch(_CHANGE, worker, *_columns(heads, 14), *_columns(rows, 15))
     return {row["id"] for row in found}
+
+
+class SettledAction(msgspec.Struct, frozen=True):
+    """A local action that was done, or waits, in the transaction that began it; the first five are its record's key.
+    JSON texts are ready to store.
+    """
+
+    tenant_id: UUID
+    execution_id: UUID
+    position: int
+    iteration: int
+    attempt: int
+    status: str
+    output: str | None
+    state: str | None
+    finished_at: datetime | None
+    wake_at: datetime | None
+
+
+_SETTLE = """
+UPDATE action_executions a
+   SET status = x.status, output = x.output, state = x.state, finished_at = x.finished_at, wake_at = x.wake_at
+  FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[], $7::json[], $8::json[],
+              $9::timestamptz[], $10::timestamptz[])
+    AS x (tenant_id, execution_id, position, iteration, attempt, status, output, state, finished_at, wake_at)
+ WHERE a.tenant_id = x.tenant_id AND a.execution_id = x.execution_id AND a.position = x.position
+   AND a.iteration = x.iteration AND a.attempt = x.attempt
+"""
+
+
+async def settle_actions(connection: Connection, settled: Sequence[SettledAction]) -> None:
+    """The records say what came of these actions. For whoever has recorded their beginning in the same transaction."""
+    if settled:
+        await connection.execute(_SETTLE, *_columns([msgspec.structs.astuple(one) for one in settled], 10))
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from libs.common.domain.catalogue import CATALOGUE, ActionKind
 from libs.common.domain.conditions import condition_faults
 from libs.common.domain.faults import is_array, is_object, struct_faults
 from libs.common.domain.paths import kind_of, near_names
@@ -157,6 +158,7 @@ class ActionReader:
             faults += struct_faults(action["retry"], RetryPolicy, f"{path}.retry")
         faults += self._key_faults(action.get("key"), path)
         faults += self._type_faults(action, path)
+        faults += _doubt_faults(action, path)
         faults += template_faults(action.get("if"), f"{path}.if", self.names, self.keys)
         return faults + condition_faults(action.get("conditions"), f"{path}.conditions", self.names, self.keys)
 
@@ -272,6 +274,15 @@ class ActionReader:
 
 
 _CASE_FIELDS = ("if", "conditions", "actions")
+
+
+def _doubt_faults(action: Mapping[str, Any], path: str) -> list[Fault]:
+    """Nobody can be asked about an action that is never in doubt: one without an effect outside."""
+    kind = action.get("type")
+    known = CATALOGUE.get(kind) if isinstance(kind, str) else None
+    if action.get("on_unknown") != "ask" or known is None or known.kind is ActionKind.EFFECT:
+        return []
+    return [Fault(f"{path}.on_unknown", f"a {known.name} has no effect outside, so there is nothing to ask about")]
 
 
 def _plain_action(raw: dict[str, Any]) -> Any:

@@ -40,7 +40,8 @@ KNOWN_NAMES = frozenset(
 )
 SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """What a secret may be called; names that expressions can write after a dot."""
-_RESULT_NAME = re.compile(r"action_\d+_result")
+RESULT_NAME = re.compile(r"action_\d+_result")
+"""What an action's output is called by its place."""
 _OPENING = re.compile(r"\{\{|\$\{")
 _SKIP = re.compile(r"""[rR]"[^"\r\n]*"|[rR]'[^'\r\n]*'|"(?:[^"\\\r\n]|\\.)*"|'(?:[^'\\\r\n]|\\.)*'|[{}]""")
 
@@ -232,7 +233,7 @@ def name_problem(used: Segments, extra: Collection[str] | None, action_keys: Col
         return _secret_problem(used)
     if root == "actions" and len(used) > 1 and action_keys is not None and used[1] not in action_keys:
         return f"there is no action {str(used[1])!r}{near_names(str(used[1]), action_keys)}"
-    if extra is None or root in KNOWN_NAMES or root in extra or _RESULT_NAME.fullmatch(root):
+    if extra is None or root in KNOWN_NAMES or root in extra or RESULT_NAME.fullmatch(root):
         return None
     return f"unknown name {root!r}{near_names(root, KNOWN_NAMES | set(extra))}"
 

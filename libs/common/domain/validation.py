@@ -17,10 +17,10 @@ from libs.common.domain.faults import is_array, is_object, struct_faults
 from libs.common.domain.json_schema import schema_faults
 from libs.common.domain.paths import kind_of
 from libs.common.domain.secret_names import secret_uses
-from libs.common.domain.templates import template_faults
+from libs.common.domain.templates import RESULT_NAME, template_faults, used_paths
 from libs.common.domain.trigger import TriggerSpec
 from libs.common.domain.trigger_validation import trigger_config_faults
-from libs.common.domain.workflow import Definition
+from libs.common.domain.workflow import Concurrency, Definition
 from libs.common.errors import Fault
 
 MAX_JSON_DEPTH = 32
@@ -28,6 +28,11 @@ MAX_JSON_BYTES = 524_288
 MAX_FAULTS = 500
 MAX_TRIGGERS = 50
 _NO_SECRETS_YET = "the conditions of a trigger are judged before there is a run, so they cannot use secrets"
+_NOT_IN_KEYS = {
+    "secrets": "the key stands in the open, so it cannot use secrets",
+    "actions": "the key is rendered before the first action, so it cannot use what actions give",
+    "vars": "the key is rendered before the first action, so it cannot use variables",
+}
 
 ConfigCheck = Callable[[dict[str, Any], str], list[Fault]]
 
@@ -72,15 +77,29 @@ class _Reader:
             if self.raw.get(name) is not None:
                 faults += schema_faults(self.raw[name], name)
         faults += template_faults(self.raw.get("output"), "output", self.names, self.keys)
-        if self.raw.get("concurrency") is not None:
-            faults.append(Fault("concurrency", "is not supported yet"))
+        faults += self._concurrency_faults(self.raw.get("concurrency"))
+        on_failure = self.raw.get("on_failure")
+        if isinstance(on_failure, str) and on_failure == self.raw.get("name"):
+            faults.append(Fault("on_failure", "must name another workflow than this one"))
         return faults
 
     def definition(self) -> Definition:
         """The definition; only when there are no faults."""
-        known = {name: value for name, value in self.raw.items() if name != "concurrency"}
         actions = self.actions.normalised(self.actions_raw)
-        return msgspec.convert({**known, "triggers": self.triggers_raw, "actions": actions}, Definition)
+        return msgspec.convert({**self.raw, "triggers": self.triggers_raw, "actions": actions}, Definition)
+
+    def _concurrency_faults(self, concurrency: object) -> list[Fault]:
+        if concurrency is None:
+            return []
+        faults = struct_faults(concurrency, Concurrency, "concurrency")
+        key, where = concurrency.get("key") if is_object(concurrency) else None, "concurrency.key"
+        if not isinstance(key, str):
+            return faults
+        found = template_faults(key, where, self.names, self.keys)
+        if not found:
+            roots = {RESULT_NAME.sub("actions", str(used[0])) for used in used_paths(key)}
+            found += [Fault(where, problem) for name, problem in _NOT_IN_KEYS.items() if name in roots]
+        return faults + found
 
     def _trigger_faults(self) -> list[Fault]:
         triggers = self.triggers_raw

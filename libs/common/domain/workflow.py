@@ -53,8 +53,20 @@ class Action(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     on_unknown: Literal["retry", "fail", "ask"] | None = None
 
 
+class Concurrency(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How many runs with the same `key` (a template over what the trigger brought; absent: all runs of the workflow)
+    are under way at once, and what becomes of one more: `queue`, `skip`, or `cancel_running` in its favour.
+    """
+
+    key: Annotated[str, msgspec.Meta(min_length=1, max_length=4_000)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+    policy: Literal["queue", "skip", "cancel_running"] = "queue"
+
+
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A whole workflow. `output` is a template over the finished run; `timeout_seconds` bounds the whole execution."""
+    """A whole workflow. `output` is a template over the finished run; `timeout_seconds` bounds the whole execution;
+    `on_failure` is the name or id of another workflow, for runs that fail.
+    """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     description: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
@@ -67,7 +79,9 @@ class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     input_schema: dict[str, Any] | bool | None = None
     output_schema: dict[str, Any] | bool | None = None
     output: Any = None
+    concurrency: Concurrency | None = None
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_EXECUTION_SECONDS)] | None = None
+    on_failure: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
 
 
 class BranchCase(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

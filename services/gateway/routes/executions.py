@@ -14,6 +14,7 @@ from libs.common.clock import first_id_at, id_time
 from libs.common.db import execution_views as table
 from libs.common.db.execution_views import ExecutionFilter, StoredAttempt, StoredExecution
 from libs.common.db.pool import Database
+from libs.common.db.slots import QueuedFor, queued_for
 from libs.common.db.workflows import find_workflow
 from libs.common.domain.execution import TERMINAL, ActionStatus, ExecutionStatus, Failure
 from libs.common.domain.frames import MAX_ITEMS
@@ -94,9 +95,18 @@ class ExecutionSummary(msgspec.Struct, frozen=True):
     trace_id: str | None
 
 
-class Execution(ExecutionSummary, frozen=True):
-    """An execution with every attempt of its actions, in the order of the workflow."""
+class WaitingFor(msgspec.Struct, frozen=True):
+    """What a waiting execution waits for."""
 
+    concurrency: QueuedFor
+
+
+class Execution(ExecutionSummary, frozen=True):
+    """An execution with every attempt of its actions, in the order of the workflow. `waiting_for`: of one that queues
+    under its workflow's concurrency.
+    """
+
+    waiting_for: WaitingFor | None
     actions: list[ActionExecution]
 
 
@@ -212,11 +222,17 @@ async def _load(database: Database, tenant_id: UUID, execution_id: UUID) -> Exec
         if row is None:
             raise _unknown()
         attempts = await table.list_attempts(connection, tenant_id, execution_id)
-    return _execution_of(row, attempts)
+        is_waiting = row.status == ExecutionStatus.WAITING
+        queued = await queued_for(connection, tenant_id, execution_id) if is_waiting else None
+    return _execution_of(row, attempts, queued)
 
 
-def _execution_of(row: StoredExecution, attempts: Sequence[StoredAttempt]) -> Execution:
-    return Execution(**_fields(row), actions=[_action_of(attempt) for attempt in attempts])
+def _execution_of(row: StoredExecution, attempts: Sequence[StoredAttempt], queued: QueuedFor | None) -> Execution:
+    return Execution(
+        **_fields(row),
+        waiting_for=None if queued is None else WaitingFor(queued),
+        actions=[_action_of(attempt) for attempt in attempts],
+    )
 
 
 def _fields(row: StoredExecution) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from libs.common.clock import new_id
 from libs.common.db import (
     api_keys,
     collections,
+    concurrency,
     controlling,
     execution_views,
     executions,
@@ -32,6 +33,7 @@ from libs.common.db import (
     schedules,
     secrets,
     signals,
+    slots,
     tenants,
     triggers,
     versions,
@@ -83,6 +85,7 @@ class Owned:
     call: UUID
     key: UUID
     worker: UUID
+    queued: UUID
     job: jobs.OpenJob
     record: UUID
     notification: UUID
@@ -118,9 +121,18 @@ async def everything_of(connection: Connection) -> Owned:
     await records.write_records(connection, [RecordChange(None, note)])
     await notifications.insert_notifications(connection, [notification_of(tenant, told)])
     await local_results.keep_results(connection, [((tenant, ended, "k"), {})])
-    open_job = jobs.OpenJob(tenant, job, "cancel", "{}", job, None)
-    return Owned(tenant, workflow, trigger, pending, running, paused, waiting, ended, call.id, key, worker, open_job,
-                 note.id, told)  # fmt: skip
+    queued = await make_execution(connection, tenant, workflow)
+    await concurrency.enter(connection, [slot_entry(tenant, workflow, one) for one in (running, queued)])
+    return Owned(
+        tenant=tenant, workflow=workflow, trigger=trigger, pending=pending, running=running, paused=paused,
+        waiting=waiting, ended=ended, call=call.id, key=key, worker=worker, queued=queued,
+        job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id, notification=told,
+    )  # fmt: skip
+
+
+def slot_entry(tenant: UUID, workflow: UUID, execution: UUID) -> concurrency.Entry:
+    """One that wants a slot of the only key there is."""
+    return concurrency.Entry(tenant, workflow, execution, "k", 1, "queue")
 
 
 def record_of(tenant_id: UUID, record_id: UUID, **data: Any) -> Record:
@@ -198,6 +210,11 @@ OF_OTHERS: dict[str, Call] = {
     ),
     "signals.signals_of": lambda c, t, o: signals.signals_of(c, [(t, o.waiting)]),
     "signals.wake_signalled": lambda c, t, o: signals.wake_signalled(c, [signals.Place(t, o.waiting, 0, 0)]),
+    "controlling.cancel_replaced": lambda c, t, o: controlling.cancel_replaced(
+        c, [controlling.Replaced(t, o.queued, o.running)]
+    ),
+    "slots.leave": lambda c, t, o: slots.leave(c, [slots.Place(t, o.running)]),
+    "slots.queued_for": lambda c, t, o: slots.queued_for(c, t, o.queued),
     "triggers.list_triggers": lambda c, t, o: triggers.list_triggers(c, t, [o.workflow]),
     "triggers.find_trigger": lambda c, t, o: triggers.find_trigger(c, t, o.trigger),
     "triggers.sync_triggers": lambda c, t, o: triggers.sync_triggers(c, t, o.workflow, []),

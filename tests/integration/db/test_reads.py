@@ -41,6 +41,8 @@ TENANTS, ROWS = 100, 20_000
 BIG = ("executions", "action_executions", "signals", "webhook_logs", "idempotency_keys", "triggers")
 MOST_BLOCKS = 100
 """Of all big tables and their indexes together. The rows of each alone fill more than twice as many."""
+SEVERAL = {"cancel": 2 * MOST_BLOCKS}
+"""What is several statements: what hangs on an execution that ends is looked for too."""
 
 _FILL = """
 WITH filled AS (
@@ -185,7 +187,7 @@ async def test_hot_statements_and_sweeps_read_little_of_big_tables(filled: Datab
         for mode in ("force_custom_plan", "force_generic_plan"):
             await connection.execute(f"SET plan_cache_mode = {mode}")
             for name, act in HOT.items():
-                if (blocks := await read_by(connection, act, dict(at))) > MOST_BLOCKS:
+                if (blocks := await read_by(connection, act, dict(at))) > SEVERAL.get(name, MOST_BLOCKS):
                     too_much[name, mode] = blocks
         await connection.execute("RESET plan_cache_mode")
     assert too_much == {}

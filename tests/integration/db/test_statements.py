@@ -20,6 +20,7 @@ _OVER_ALL_TENANTS = {
     "jobs._CLAIM": "the scheduler's next job; everything it does afterwards names the job's tenant",
     "resealing._OUTDATED_SECRETS": "what the operator's change of keys seals anew, of all tenants",
     "resealing._OUTDATED_TRIGGERS": "the same",
+    "slots._WATCH": "the scheduler's round over the slots of all tenants",
     "schedules._CLAIM": "the scheduler's due schedules",
     "tenants._LIST": "the platform's own list of its tenants",
 }
