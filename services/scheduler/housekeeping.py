@@ -1,6 +1,7 @@
-"""Duty: day partitions made ahead; idempotency keys and worker rows that are out of date, gone."""
+"""Duty: day partitions made ahead; idempotency keys, worker rows and waits for events that are out of date, gone."""
 
 from libs.common.clock import Clock
+from libs.common.db.event_waits import forget_idle_waits
 from libs.common.db.idempotency import forget_old_keys
 from libs.common.db.partitions import make_partitions
 from libs.common.db.pool import Database
@@ -23,4 +24,5 @@ class Housekeeping:
             await make_partitions(connection, self._clock.now())
             await forget_old_keys(connection)
             await forget_old_workers(connection)
+            await forget_idle_waits(connection)
         return False

@@ -18,7 +18,9 @@ import libs.common.db as package
 from libs.common.clock import new_id
 from libs.common.db import (
     api_keys,
+    approvals,
     controlling,
+    event_waits,
     execution_views,
     executions,
     idempotency,
@@ -35,6 +37,7 @@ from libs.common.db import (
 )
 from libs.common.db.accepting import insert_accepted
 from libs.common.db.pool import Connection, Database
+from libs.common.errors import NotFound
 from tests.factories import (
     action_row,
     call_row,
@@ -71,6 +74,8 @@ class Owned:
     running: UUID
     paused: UUID
     waiting: UUID
+    asking: UUID
+    approval: UUID
     ended: UUID
     call: UUID
     key: UUID
@@ -93,6 +98,9 @@ async def everything_of(connection: Connection) -> Owned:
     waiting = await make_execution(connection, tenant, workflow, "waiting")
     async with connection.transaction():
         await signals.send_signals(connection, [signals.Signal(tenant, waiting, 0, 0, "event", "{}")])
+    asking, approval = await make_execution(connection, tenant, workflow, "waiting"), new_id()
+    await approvals.ask_approvals(connection, [approvals.NewApproval(tenant, approval, asking, 0, 0, "t", "", None)])
+    await event_waits.add_event_waits(connection, [event_waits.EventWait(tenant, waiting, 1, 0, "deal", None, "{}")])
     ended = await make_execution(connection, tenant, workflow, "completed", records=[action_row()])
     call = call_row(tenant, trigger, ended)
     await insert_accepted(connection, [], [call])
@@ -104,7 +112,30 @@ async def everything_of(connection: Connection) -> Owned:
     await jobs.insert_job(connection, tenant, job, "cancel", jobs.JobFilter(("pending",)), None)
     await schedules.write_firings(connection, [schedules.FiringRow(tenant, trigger, NOW, NOW, "fired", ended, None)])
     open_job = jobs.OpenJob(tenant, job, "cancel", "{}", job, None)
-    return Owned(tenant, workflow, trigger, pending, running, paused, waiting, ended, call.id, key, worker, open_job)
+    return Owned(
+        tenant,
+        workflow,
+        trigger,
+        pending,
+        running,
+        paused,
+        waiting,
+        asking,
+        approval,
+        ended,
+        call.id,
+        key,
+        worker,
+        open_job,
+    )
+
+
+async def decided(connection: Connection, tenant_id: UUID, approval: UUID) -> object:
+    """None when there is no such approval."""
+    try:
+        return await approvals.decide(connection, tenant_id, approval, "approve", None, None)
+    except NotFound:
+        return None
 
 
 Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
@@ -112,10 +143,15 @@ Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
 OF_OTHERS: dict[str, Call] = {
     "api_keys.list_api_keys": lambda c, t, _: api_keys.list_api_keys(c, t, **PAGE),
     "api_keys.revoke_api_key": lambda c, t, o: api_keys.revoke_api_key(c, t, o.key),
+    "approvals.find_approval": lambda c, t, o: approvals.find_approval(c, t, o.approval),
+    "approvals.list_approvals": lambda c, t, _: approvals.list_approvals(c, t, "pending", **PAGE),
+    "approvals.list_approvals of all": lambda c, t, _: approvals.list_approvals(c, t, None, **PAGE),
+    "approvals.decide": lambda c, t, o: decided(c, t, o.approval),
     "controlling.cancel_executions": lambda c, t, o: controlling.cancel_executions(c, t, [o.pending, o.running]),
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
     "executions.release_execution": lambda c, t, o: executions.release_execution(c, t, o.running, 1),
+    "event_waits.drop_event_waits": lambda c, t, o: event_waits.drop_event_waits(c, [(t, o.waiting)]),
     "execution_views.find_execution": lambda c, t, o: execution_views.find_execution(c, t, o.ended),
     "execution_views.list_executions": lambda c, t, _: execution_views.list_executions(c, t, ALL, **PAGE),
     "execution_views.list_workflow_executions": lambda c, t, o: execution_views.list_workflow_executions(
@@ -175,6 +211,12 @@ OF_ONE_S_OWN: dict[str, Call] = {
         c, t, o.key, name="k", role="owner", prefix="sb_", hashed=b"other", expires_at=None
     ),
     "idempotency.claim_key": lambda c, t, o: idempotency.claim_key(c, t, "k", b"other", o.ended),
+    "approvals.ask_approvals": lambda c, t, o: approvals.ask_approvals(
+        c, [approvals.NewApproval(t, o.approval, o.asking, 0, 0, "other", "", None)]
+    ),
+    "event_waits.add_event_waits": lambda c, t, o: event_waits.add_event_waits(
+        c, [event_waits.EventWait(t, o.waiting, 1, 0, "*", None, "{}")]
+    ),
     "jobs.insert_job": lambda c, t, o: jobs.insert_job(c, t, o.job.id, "retry", jobs.JobFilter(()), None),
     "schedules.write_firings": lambda c, t, o: schedules.write_firings(
         c, [schedules.FiringRow(t, o.trigger, NOW, NOW, "missed", None, None)]
