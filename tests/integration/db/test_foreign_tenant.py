@@ -143,6 +143,9 @@ Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
 OF_OTHERS: dict[str, Call] = {
     "api_keys.list_api_keys": lambda c, t, _: api_keys.list_api_keys(c, t, **PAGE),
     "api_keys.revoke_api_key": lambda c, t, o: api_keys.revoke_api_key(c, t, o.key),
+    "approvals.ask_approvals": lambda c, t, o: approvals.ask_approvals(
+        c, [approvals.NewApproval(t, new_id(), o.asking, 1, 0, "other", "", None)]
+    ),
     "approvals.find_approval": lambda c, t, o: approvals.find_approval(c, t, o.approval),
     "approvals.list_approvals": lambda c, t, _: approvals.list_approvals(c, t, "pending", **PAGE),
     "approvals.list_approvals of all": lambda c, t, _: approvals.list_approvals(c, t, None, **PAGE),
@@ -211,9 +214,6 @@ OF_ONE_S_OWN: dict[str, Call] = {
         c, t, o.key, name="k", role="owner", prefix="sb_", hashed=b"other", expires_at=None
     ),
     "idempotency.claim_key": lambda c, t, o: idempotency.claim_key(c, t, "k", b"other", o.ended),
-    "approvals.ask_approvals": lambda c, t, o: approvals.ask_approvals(
-        c, [approvals.NewApproval(t, o.approval, o.asking, 0, 0, "other", "", None)]
-    ),
     "event_waits.add_event_waits": lambda c, t, o: event_waits.add_event_waits(
         c, [event_waits.EventWait(t, o.waiting, 1, 0, "*", None, "{}")]
     ),
