@@ -1,6 +1,9 @@
-"""Duty: day partitions made ahead; idempotency keys, results of local actions, worker rows out of date are gone."""
+"""Duty: day partitions made ahead; idempotency keys, results of local actions, worker rows and waits for events that
+are out of date, gone.
+"""
 
 from libs.common.clock import Clock
+from libs.common.db.event_waits import forget_idle_waits
 from libs.common.db.idempotency import forget_old_keys
 from libs.common.db.local_results import forget_old_results
 from libs.common.db.partitions import make_partitions
@@ -25,4 +28,5 @@ class Housekeeping:
             await forget_old_keys(connection)
             await forget_old_results(connection)
             await forget_old_workers(connection)
+            await forget_idle_waits(connection)
         return False

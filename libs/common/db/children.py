@@ -161,8 +161,8 @@ def _how_it_ended(row: Any) -> str:
     return f'{{"execution_id":"{row["id"]}","status":"{row["status"]}","output":{output},"error":{error}}}'
 
 
-# A child is younger than its parent, so older partitions are left alone. OFFSET 0 keeps the inner query for itself: only
-# so is it found by its parent, whatever the statistics were when the plan was made.
+# A child is younger than its parent, so older partitions are left alone. OFFSET 0 keeps the inner query for itself:
+# only so is a child found by its parent, whatever the statistics were when the plan was made.
 _OPEN = """
 SELECT child.tenant_id, child.id
   FROM unnest($1::uuid[], $2::uuid[]) AS x (tenant_id, id)

@@ -10,10 +10,10 @@ import msgspec
 
 from libs.common.domain.catalogue import CATALOGUE, ActionKind
 from libs.common.domain.conditions import condition_faults
+from libs.common.domain.event_match import match_faults
 from libs.common.domain.faults import is_array, is_object, struct_faults
 from libs.common.domain.paths import kind_of, near_names
-from libs.common.domain.secret_names import secret_uses
-from libs.common.domain.templates import has_template, template_faults
+from libs.common.domain.templates import template_faults
 from libs.common.domain.workflow import Action, RetryPolicy
 from libs.common.errors import Fault
 
@@ -181,18 +181,8 @@ class ActionReader:
         faults = self.types[kind](config, where)
         if kind == WAIT and "match" in config:
             rendered = {name: value for name, value in config.items() if name != "match"}
-            faults += self._match_faults(config["match"], f"{where}.match")
+            faults += match_faults(config["match"], f"{where}.match", self.names, self.keys)
         return faults + template_faults(rendered, where, self.names, self.keys)
-
-    def _match_faults(self, match: object, path: str) -> list[Fault]:
-        """What is wrong with the condition that an event must meet. It is kept until one comes, so no secret is."""
-        if isinstance(match, str):
-            if not has_template(match):
-                return [Fault(path, "must be a template, or conditions")]
-            faults = template_faults(match, path, self.names, self.keys)
-        else:
-            faults = condition_faults(match, path, self.names, self.keys)
-        return faults + [Fault(where, "a secret cannot be matched") for where, _ in secret_uses(match, path)]
 
     def _loop_faults(self, config: dict[str, Any], path: str) -> list[Fault]:
         faults = self.types[FOR_EACH](config, path)

@@ -11,11 +11,10 @@ A wait is recorded with a state that says for what:
 from collections.abc import Mapping
 from typing import Any
 
+from libs.common.domain.event_match import kept_scope
 from libs.common.domain.execution import Failure
 from libs.common.domain.faults import is_object
-from libs.common.domain.paths import MISSING, Segments, follow
 from libs.common.domain.turns import Outcome, PastAttempt
-from libs.common.domain.used_names import used_names
 
 DOUBT = "doubt"
 QUESTION = {
@@ -37,16 +36,13 @@ def awaited(attempt: PastAttempt) -> str | None:
 
 
 def context_of(config: Mapping[str, Any], scope: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What of the run the `match` of a wait's config names, to be kept until an event comes; None without a match."""
+    """What of the run the `match` of a wait's config names, to be kept until an event comes; None without a match.
+    Raises `TemplateError` when that is too much.
+    """
     match = config.get("match")
     if match is None:
         return None
-    named = {_up_to_list(path) for _, path in used_names(match, "") if path[0] != "event"}
-    kept: dict[str, Any] = {}
-    for path in sorted(named, key=len):
-        if not any(path[:length] in named for length in range(1, len(path))):
-            _keep(kept, path, follow(path, scope))
-    return {"match": match, "scope": kept}
+    return {"match": match, "scope": kept_scope(match, scope)}
 
 
 def outcome_of(state: Mapping[str, Any], value: Any) -> Outcome:
@@ -79,19 +75,3 @@ def _of_decision(value: Mapping[str, Any], *, fails: bool) -> Outcome:
     if fails and not approved:
         return Outcome(failure=Failure("rejected", value.get("comment") or "somebody said no"))
     return Outcome({"approved": approved, "comment": value.get("comment"), "actor": value.get("actor")})
-
-
-def _up_to_list(path: Segments) -> Segments:
-    """The path without what follows a place in a list: lists are kept whole."""
-    places = [index for index, segment in enumerate(path) if isinstance(segment, int)]
-    return path[: places[0]] if places else path
-
-
-def _keep(kept: dict[str, Any], path: Segments, value: Any) -> None:
-    """The value at its path, if there is one."""
-    if value is MISSING:
-        return
-    inner = kept
-    for name in path[:-1]:
-        inner = inner.setdefault(str(name), {})
-    inner[str(path[-1])] = value

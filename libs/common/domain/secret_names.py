@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from libs.common.domain.paths import Segments
-from libs.common.domain.templates import SECRET_NAME
-from libs.common.domain.used_names import used_names
+from libs.common.domain.faults import is_array, is_object
+from libs.common.domain.paths import Segments, parse_path
+from libs.common.domain.template_error import TemplateError
+from libs.common.domain.templates import SECRET_NAME, has_template, used_paths
 from libs.common.domain.workflow import Definition
 
 _ROOT = "secrets"
@@ -35,7 +36,32 @@ def secret_uses(raw: Any, path: str) -> Iterator[tuple[str, str]]:
     """Every use of a secret in the templates and conditions of a JSON value: where, and the name; the name is empty
     where it is not told.
     """
-    yield from ((where, _name(used)) for where, used in used_names(raw, path) if used[0] == _ROOT)
+    if isinstance(raw, str):
+        yield from ((path, _name(used)) for used in _paths(raw) if used[0] == _ROOT)
+    elif is_object(raw):
+        if (field := _condition_field(raw)) is not None and field[0] == _ROOT:
+            yield f"{path}.field", _name(field)
+        for name, item in raw.items():
+            yield from secret_uses(item, f"{path}.{name}")
+    elif is_array(raw):
+        for index, item in enumerate(raw):
+            yield from secret_uses(item, f"{path}[{index}]")
+
+
+def _paths(text: str) -> list[Segments]:
+    # Most texts are told apart by this one look. What does not compile is no template: validation has seen those.
+    if _ROOT not in text or not has_template(text):
+        return []
+    try:
+        return used_paths(text)
+    except TemplateError:
+        return []
+
+
+def _condition_field(raw: dict[str, Any]) -> Segments | None:
+    """The path that a condition looks at; None for any other object."""
+    field = raw.get("field")
+    return parse_path(field, loose=True) if isinstance(field, str) and "operator" in raw else None
 
 
 def _name(used: Segments) -> str:

@@ -18,9 +18,11 @@ import libs.common.db as package
 from libs.common.clock import new_id
 from libs.common.db import (
     api_keys,
+    approvals,
     collections,
     concurrency,
     controlling,
+    event_waits,
     execution_views,
     executions,
     idempotency,
@@ -45,6 +47,7 @@ from libs.common.db.pool import Connection, Database
 from libs.common.domain.notifications import Notification
 from libs.common.domain.record_filters import RecordFilter, RecordOrder
 from libs.common.domain.records import Record, RecordChange, RecordKey
+from libs.common.errors import NotFound
 from tests.factories import (
     action_row,
     call_row,
@@ -81,6 +84,8 @@ class Owned:
     running: UUID
     paused: UUID
     waiting: UUID
+    asking: UUID
+    approval: UUID
     ended: UUID
     call: UUID
     key: UUID
@@ -106,6 +111,9 @@ async def everything_of(connection: Connection) -> Owned:
     waiting = await make_execution(connection, tenant, workflow, "waiting")
     async with connection.transaction():
         await signals.send_signals(connection, [signals.Signal(tenant, waiting, 0, 0, "event", "{}")])
+    asking, approval = await make_execution(connection, tenant, workflow, "waiting"), new_id()
+    await approvals.ask_approvals(connection, [approvals.NewApproval(tenant, approval, asking, 0, 0, "t", "", None)])
+    await event_waits.add_event_waits(connection, [event_waits.EventWait(tenant, waiting, 1, 0, "deal", None, "{}")])
     ended = await make_execution(connection, tenant, workflow, "completed", records=[action_row()])
     call = call_row(tenant, trigger, ended)
     await insert_accepted(connection, [], [call])
@@ -125,8 +133,8 @@ async def everything_of(connection: Connection) -> Owned:
     await concurrency.enter(connection, [slot_entry(tenant, workflow, one) for one in (running, queued)])
     return Owned(
         tenant=tenant, workflow=workflow, trigger=trigger, pending=pending, running=running, paused=paused,
-        waiting=waiting, ended=ended, call=call.id, key=key, worker=worker, queued=queued,
-        job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id, notification=told,
+        waiting=waiting, asking=asking, approval=approval, ended=ended, call=call.id, key=key, worker=worker,
+        queued=queued, job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id, notification=told,
     )  # fmt: skip
 
 
@@ -149,6 +157,14 @@ async def lock_and_update_collection(connection: Connection, tenant_id: UUID) ->
     return await collections.update_collection(connection, tenant_id, "notes", description="x", schema=None, now=NOW)
 
 
+async def decided(connection: Connection, tenant_id: UUID, approval: UUID) -> object:
+    """None when there is no such approval."""
+    try:
+        return await approvals.decide(connection, tenant_id, approval, "approve", None, None)
+    except NotFound:
+        return None
+
+
 Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
 
 OF_OTHERS: dict[str, Call] = {
@@ -159,10 +175,18 @@ OF_OTHERS: dict[str, Call] = {
     "collections.list_collections": lambda c, t, _: collections.list_collections(c, t, after=None, limit=50, offset=0),
     "collections.hold_collections": lambda c, t, _: collections.hold_collections(c, [(t, "notes")], [], NOW),
     "collections.update_collection": lambda c, t, _: lock_and_update_collection(c, t),
+    "approvals.ask_approvals": lambda c, t, o: approvals.ask_approvals(
+        c, [approvals.NewApproval(t, new_id(), o.asking, 1, 0, "other", "", None)]
+    ),
+    "approvals.find_approval": lambda c, t, o: approvals.find_approval(c, t, o.approval),
+    "approvals.list_approvals": lambda c, t, _: approvals.list_approvals(c, t, "pending", **PAGE),
+    "approvals.list_approvals of all": lambda c, t, _: approvals.list_approvals(c, t, None, **PAGE),
+    "approvals.decide": lambda c, t, o: decided(c, t, o.approval),
     "controlling.cancel_executions": lambda c, t, o: controlling.cancel_executions(c, t, [o.pending, o.running]),
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
     "executions.release_execution": lambda c, t, o: executions.release_execution(c, t, o.running, 1),
+    "event_waits.drop_event_waits": lambda c, t, o: event_waits.drop_event_waits(c, [(t, o.waiting)]),
     "execution_views.find_execution": lambda c, t, o: execution_views.find_execution(c, t, o.ended),
     "execution_views.list_executions": lambda c, t, _: execution_views.list_executions(c, t, ALL, **PAGE),
     "execution_views.list_workflow_executions": lambda c, t, o: execution_views.list_workflow_executions(
@@ -248,6 +272,9 @@ OF_ONE_S_OWN: dict[str, Call] = {
     "local_results.keep_results": lambda c, t, o: local_results.keep_results(c, [((t, o.ended, "k"), {})]),
     "notifications.insert_notifications": lambda c, t, _: notifications.insert_notifications(
         c, [notification_of(t, new_id())]
+    ),
+    "event_waits.add_event_waits": lambda c, t, o: event_waits.add_event_waits(
+        c, [event_waits.EventWait(t, o.waiting, 1, 0, "*", None, "{}")]
     ),
     "jobs.insert_job": lambda c, t, o: jobs.insert_job(c, t, o.job.id, "retry", jobs.JobFilter(()), None),
     "schedules.write_firings": lambda c, t, o: schedules.write_firings(

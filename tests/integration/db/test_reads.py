@@ -7,10 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from libs.common.clock import new_id
+from libs.common.clock import id_time, new_id
 from libs.common.db.accepting import insert_accepted
 from libs.common.db.api_keys import find_credential
+from libs.common.db.approvals import NewApproval, ask_approvals, list_approvals
 from libs.common.db.controlling import cancel_executions, pause_execution, resume_execution, wishes_for
+from libs.common.db.event_waits import drop_event_waits, tell_waits
 from libs.common.db.execution_views import (
     ExecutionFilter,
     find_execution,
@@ -34,11 +36,15 @@ from libs.common.db.signals import Place, Signal, send_signals, signals_of, wake
 from libs.common.db.triggers import find_trigger
 from libs.common.db.webhook_calls import find_call
 from libs.common.db.webhook_triggers import find_webhook_trigger
+from libs.common.domain.events import Happening, NewEvent
 from tests.factories import action_row, call_row, execution_change, make_tenant, make_workflow, new_execution
 from tests.integration.db.statements import plan_of, statements
 
 TENANTS, ROWS = 100, 20_000
-BIG = ("executions", "action_executions", "signals", "webhook_logs", "idempotency_keys", "triggers")
+BIG = (
+    "executions", "action_executions", "signals", "event_waits", "approvals", "webhook_logs", "idempotency_keys",
+    "triggers",
+)  # fmt: skip
 MOST_BLOCKS = 100
 """Of all big tables and their indexes together. The rows of each alone fill more than twice as many."""
 SEVERAL = {"cancel": 2 * MOST_BLOCKS}
@@ -64,6 +70,12 @@ acted AS (
 signalled AS (
     INSERT INTO signals (tenant_id, execution_id, position, kind, value)
     SELECT tenant_id, id, 0, 'event', '{"text": "what an action is told"}' FROM filled),
+awaited AS (
+    INSERT INTO event_waits (tenant_id, execution_id, position, event, scope)
+    SELECT tenant_id, id, 0, 'order_' || id, '{"input": {"order": "some"}}' FROM filled),
+asked AS (
+    INSERT INTO approvals (tenant_id, id, execution_id, workflow_id, position, title, message, decided_at, decision)
+    SELECT tenant_id, id, id, workflow_id, 0, 'Go on?', 'some message', now(), 'approve' FROM filled),
 called AS (
     INSERT INTO webhook_logs (tenant_id, id, trigger_id, execution_id, outcome, status, method, query, headers, ip,
                               user_agent, microseconds)
@@ -120,6 +132,11 @@ async def take(connection: Connection, at: Ids) -> None:
     assert await change_executions(connection, new_id(), [change]) == {at["pending"]}
 
 
+async def tell(connection: Connection, at: Ids) -> None:
+    event = NewEvent(at["tenant"], new_id(), f"order_{at['pending']}", "{}", "api")
+    assert await tell_waits(connection, [Happening(event, id_time(event.id))]) == {event.id: [at["pending"]]}
+
+
 async def run_again(connection: Connection, at: Ids) -> None:
     kept = await repeat_execution(
         connection, at["tenant"], at["ended"], new_id=new_id(), version=1, input_json="{}", actor=None, traceparent="",
@@ -137,6 +154,13 @@ HOT: dict[str, Callable[[Connection, Ids], Awaitable[object]]] = {
     "signal what waits": lambda c, at: send_signals(c, [Signal(at["tenant"], at["pending"], 1, 0, "event", "{}")]),
     "load the signals": lambda c, at: signals_of(c, [(at["tenant"], at["pending"])]),
     "wake what was signalled": lambda c, at: wake_signalled(c, [Place(at["tenant"], at["paused"], 0, 0)]),
+    "tell what waits for an event": tell,
+    "no event is waited for": lambda c, at: drop_event_waits(c, [(at["tenant"], at["pending"])]),
+    "ask for an approval": lambda c, at: ask_approvals(
+        c, [NewApproval(at["tenant"], new_id(), at["pending"], 0, 0, "Go on?", "", None)]
+    ),
+    "open approvals": lambda c, at: list_approvals(c, at["tenant"], "pending", after=None, limit=20, offset=0),
+    "newest approvals": lambda c, at: list_approvals(c, at["tenant"], None, after=None, limit=20, offset=0),
     "wishes for a worker": lambda c, at: wishes_for(c, at["worker"]),
     "free what the dead held": lambda c, at: release_executions_of(c, [at["worker"], new_id()]),
     "wake what is due": lambda c, _: wake_due_executions(c, 500, 0.0),
