@@ -5,12 +5,14 @@ from uuid import UUID
 
 import structlog
 
+from libs.common.accept import Announcer
 from libs.common.cache.connect import make_live_feed
 from libs.common.clock import new_id
 from libs.common.domain.expressions import compile_expression
 from libs.common.parts import Parts
 from libs.common.runtime import Checks
 from services.executor.actions.all import build_effects
+from services.executor.admission import Admission
 from services.executor.consumer import ReadyConsumer
 from services.executor.engine import Engine
 from services.executor.journal import Journal
@@ -36,9 +38,13 @@ class ExecutorService:
         self.worker: UUID = new_id()
         self._feed = make_live_feed(parts.settings.redis_url.reveal())
         self._live = LiveReporter(self._feed)
-        self._journal = Journal(parts.database, self.worker, self._live)
+        self._announcer = Announcer(parts.bus)
+        self._journal = Journal(parts.database, self.worker, self._announcer, self._live)
         self._effects = build_effects(parts.settings, parts.clock)
-        self._engine = Engine(self._journal, self._effects.types(), parts.clock, parts.settings.executor_slots)
+        admission = Admission(parts.database, self._journal)
+        self._engine = Engine(
+            self._journal, admission, self._effects.types(), parts.clock, parts.settings.executor_slots
+        )
         self._consumer = ReadyConsumer(
             parts.bus,
             parts.database,
@@ -72,6 +78,7 @@ class ExecutorService:
                 await self._journal.close()
         except TimeoutError:
             _log.warning("the last records are lost; their executions go on from the ones before")
+        await self._announcer.close()
         await self._live.close()
         await self._feed.close()
         await self._lease.stop()

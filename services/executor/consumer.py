@@ -21,7 +21,9 @@ from libs.common.bus.protocol import Bus, Consumer, Delivery
 from libs.common.clock import Clock, id_time
 from libs.common.db.executions import load_pending, load_records
 from libs.common.db.pool import Database, Record
+from libs.common.db.signals import signals_of
 from libs.common.db.versions import VersionKey
+from libs.common.domain.awaiting import awaited
 from libs.common.domain.execution import ActionStatus, Failure
 from libs.common.domain.masking import Masker
 from libs.common.domain.run import Run
@@ -114,10 +116,16 @@ class ReadyConsumer:
         async with self._database.connection() as connection:
             rows = await load_pending(connection, wanted)
             records = await load_records(connection, [(row["tenant_id"], row["id"]) for row in rows])
-        past: dict[UUID, list[PastAttempt]] = {}
-        for record in records:
-            past.setdefault(record["execution_id"], []).append(_past_attempt(record))
-        return [self._held_from_row(items[row["id"]], row, past.get(row["id"], []), loaded) for row in rows]
+            past: dict[UUID, list[PastAttempt]] = {}
+            for record in records:
+                past.setdefault(record["execution_id"], []).append(_past_attempt(record))
+            listening = {key for key, attempts in past.items() if any(map(awaited, attempts))}
+            wanted = [(row["tenant_id"], row["id"]) for row in rows if row["id"] in listening]
+            signals = await signals_of(connection, wanted) if wanted else []
+        batch = {row["id"]: self._held_from_row(items[row["id"]], row, past.get(row["id"], []), loaded) for row in rows}
+        for signal in signals:
+            batch[signal.execution_id].told.append(signal)
+        return list(batch.values())
 
     def _held_from_row(
         self, item: Ready, row: Record, past: Sequence[PastAttempt], loaded: Mapping[VersionKey, LoadedVersion]
@@ -127,6 +135,8 @@ class ReadyConsumer:
             row["trigger_key"] or "", _decode_json(row["input"]), row["original_id"],
         )  # fmt: skip
         held.run.remember(past)
+        held.actor = row["actor"]
+        held.has_ties = held.has_ties or row["parent_position"] is not None or any(map(awaited, past))
         held.wish = Control(row["control"]) if row["control"] else None
         return held
 
@@ -145,7 +155,11 @@ class ReadyConsumer:
             item.execution_id, loaded.program, scope, self._clock.now(), _deadline(item, loaded), item.traceparent,
             loaded.broken, original_id, mask,
         )  # fmt: skip
-        return Held(item.tenant_id, item.execution_id, item.workflow_id, epoch, run)
+        needs_slot = loaded.key_of is not None
+        return Held(
+            item.tenant_id, item.execution_id, item.workflow_id, epoch, run, data, key_of=loaded.key_of,
+            has_ties=needs_slot,
+        )  # fmt: skip
 
 
 def _version_of(item: Ready) -> VersionKey:

@@ -11,19 +11,23 @@ answers "not yours" ends the run here at once; whoever has it continues from the
 import asyncio
 import random
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from libs.common.clock import Clock
+from libs.common.db.journaling import Written
+from libs.common.db.signals import Signal
 from libs.common.domain.execution import ExecutionStatus, Failure
 from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.turns import Effect, End, Turn
 from libs.common.telemetry import metrics
 from services.executor.actions.base import Attempt, Effects
+from services.executor.admission import Admission
 from services.executor.held import Control, Held, parks
 from services.executor.journal import Journal
 
@@ -37,9 +41,10 @@ Ended = tuple[Any, Failure | None]
 class Engine:
     """Runs executions that its caller has built, and knows which are under way."""
 
-    def __init__(self, journal: Journal, effects: Effects, clock: Clock, slots: int) -> None:
+    def __init__(self, journal: Journal, admission: Admission, effects: Effects, clock: Clock, slots: int) -> None:
         """`slots`: how many executions may be under way at once."""
-        self._journal, self._effects, self._clock, self._slots = journal, effects, clock, slots
+        self._journal, self._admission, self._effects = journal, admission, effects
+        self._clock, self._slots = clock, slots
         self._held: dict[UUID, Held] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._reserved: set[UUID] = set()
@@ -86,14 +91,29 @@ class Engine:
                 for task in held.effects:
                     task.cancel()
 
+    def listening(self) -> list[tuple[UUID, UUID]]:
+        """The executions (tenant, execution) under way in which something waits to be told."""
+        return [(held.tenant_id, key) for key, held in self._held.items() if held.has_ties and held.run.listening()]
+
+    def tell(self, signal: Signal) -> None:
+        """Somebody tells an action of an execution what it waits for."""
+        if (held := self._held.get(signal.execution_id)) is not None:
+            held.told.append(signal)
+            held.bell.set()
+
     async def start(self, batch: Sequence[Held]) -> None:
         """Take the executions and run them; returns when each is durably taken, ended or known to be another's."""
         now = self._clock.now()
-        items = [(held, self._next_turn(held)) for held in batch]
+        items = [(held, self._next_turn(held)) for held in batch if not _asks(held)]
+        if asking := [held for held in batch if _asks(held)]:
+            items += [(held, turn or self._next_turn(held)) for held, turn in await self._admission.admit(asking, now)]
         written = await self._journal.record_all(items, now)
-        mine = [item for item, is_ours in zip(items, written, strict=True) if is_ours]
-        metrics.count_claims(len(mine), len(items) - len(mine))
-        for held, turn in mine:
+        taken = len(items) - written.count(None)
+        metrics.count_claims(taken, len(batch) - taken)
+        for (held, turn), what in zip(items, written, strict=True):
+            if what is None:
+                continue
+            self._settle_local(held, turn, what)
             if turn.end is None and not parks(held, turn, now):
                 self._spawn(held, turn)
             else:
@@ -134,15 +154,18 @@ class Engine:
         try:
             while True:
                 self._begin(held, turn)
-                await self._wait(held, turn.wake_at)
+                if not turn.local:
+                    await self._wait(held, turn.wake_at)
                 self._settle_ended(held)
                 turn, now = self._next_turn(held), self._clock.now()
                 if turn.end is not None:
                     await _interrupt(held)
                 leaves = turn.end is not None or parks(held, turn, now)
-                if not await self._journal.record(held, turn, now):
+                written = await self._journal.record(held, turn, now)
+                if written is None:
                     metrics.count_claims(0, 1)
                     return
+                self._settle_local(held, turn, written)
                 if leaves:
                     _log_end(held, turn.end)
                     return
@@ -161,11 +184,15 @@ class Engine:
     async def _wait(self, held: Held, wake_at: datetime | None) -> None:
         """Until an effect ends, the time has come, or somebody wants something."""
         seconds = None if wake_at is None else max(0.0, (wake_at - self._clock.now()).total_seconds())
-        if held.effects:
+        if held.effects and not held.has_ties:
             await asyncio.wait(held.effects, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(held.bell.wait(), seconds)
+        bell = asyncio.get_running_loop().create_task(held.bell.wait())
+        try:
+            await asyncio.wait({*held.effects, bell}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            bell.cancel()
+            held.bell.clear()
 
     def _settle_ended(self, held: Held) -> None:
         """Tell the run of every effect that has ended. One that was interrupted is left to the end of the run."""
@@ -173,6 +200,15 @@ class Engine:
             effect = held.effects.pop(task)
             if not task.cancelled():
                 self._settle(held, effect, task.result())
+
+    def _settle_local(self, held: Held, turn: Turn, written: Written) -> None:
+        """Tell the run what came of the local actions that were done with the record of the turn."""
+        now = self._clock.now()
+        for effect, outcome in zip(turn.local, written.outcomes, strict=True):
+            try:
+                held.run.settle(effect, outcome, now, random.random())  # noqa: S311 - spreads retries, guards nothing
+            except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end
+                held.run.broken = _broken(held, error)
 
     def _settle(self, held: Held, effect: Effect, ended: Ended) -> None:
         output, failure = ended
@@ -202,7 +238,15 @@ class Engine:
     def _next_turn(self, held: Held) -> Turn:
         """What comes next by the machine, and by what somebody wants of the execution meanwhile."""
         now = self._clock.now()
+        signals, held.told = held.told, []
+        for signal in signals:
+            held.run.tell(signal.position, signal.iteration, msgspec.json.decode(signal.value))
         return _guarded(held, lambda: _controlled_turn(held, now))
+
+
+def _asks(held: Held) -> bool:
+    """Whether it needs a slot to begin. What has begun has one."""
+    return held.key_of is not None and held.wish is None and not held.run.attempts.were_remembered
 
 
 def _controlled_turn(held: Held, now: datetime) -> Turn:

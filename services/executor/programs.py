@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import structlog
 
-from libs.common.actions.installed import kind_of_action
+from libs.common.actions.installed import kind_of_action, on_unknown_of
 from libs.common.db.pool import Database
 from libs.common.db.versions import VersionKey, VersionRow, load_versions
+from libs.common.domain.concurrency import KeyOf, compile_key
 from libs.common.domain.execution import Failure
 from libs.common.domain.planner import Block, Program, compile_program
 from libs.common.domain.secret_names import secret_names
@@ -23,13 +24,14 @@ _decode = msgspec.json.Decoder(Definition).decode
 
 class LoadedVersion(msgspec.Struct, frozen=True):
     """A compiled version and what templates may say of its workflow and tenant; `broken`: why it can't be run;
-    `secret_names`: the secrets that it uses."""
+    `secret_names`: the secrets that it uses; `key_of`: how the concurrency key of a run is found, if it has one."""
 
     program: Program
     workflow: dict[str, object]
     tenant: dict[str, object]
     broken: Failure | None = None
     secret_names: frozenset[str] = frozenset()
+    key_of: KeyOf | None = None
 
 
 _NOTHING = Program(Definition(name=""), Block((), {}), (), {}, None)
@@ -64,9 +66,11 @@ def _compile(row: VersionRow) -> LoadedVersion:
     workflow: dict[str, object] = {"id": str(row.workflow_id), "version": row.version}
     try:
         definition = _decode(row.definition)
-        program = compile_program(definition, kind_of_action)
+        program = compile_program(definition, kind_of_action, on_unknown_of)
+        key_of = None if definition.concurrency is None else compile_key(definition.concurrency)
     except Exception as error:  # noqa: BLE001 - what one release stored another may not understand; the run must end and say so
         _log.exception("workflow version does not compile", **workflow)
         failure = Failure("internal", f"this version of the workflow does not compile: {type(error).__name__}")
         return LoadedVersion(_NOTHING, workflow, tenant, failure)
-    return LoadedVersion(program, {**workflow, "name": definition.name}, tenant, None, secret_names(definition))
+    named = {**workflow, "name": definition.name}
+    return LoadedVersion(program, named, tenant, None, secret_names(definition), key_of)

@@ -1,4 +1,6 @@
-"""Looks for what somebody wants of the executions that this worker runs, every second while it runs any."""
+"""Looks for what somebody wants of the executions that this worker runs, or has told them, every second while it runs
+any.
+"""
 
 import asyncio
 from uuid import UUID
@@ -7,6 +9,7 @@ import structlog
 
 from libs.common.db.controlling import wishes_for
 from libs.common.db.pool import Database
+from libs.common.db.signals import signals_of
 from libs.common.errors import Unavailable
 from services.executor.engine import Engine
 from services.executor.held import Control
@@ -17,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Wishes:
-    """Tells the engine of each wish."""
+    """Tells the engine of each wish and signal."""
 
     def __init__(self, database: Database, worker: UUID, engine: Engine) -> None:
         self._database, self._worker, self._engine = database, worker, engine
@@ -41,6 +44,8 @@ class Wishes:
             try:
                 async with self._database.connection() as connection:
                     wishes = await wishes_for(connection, self._worker)
+                    listening = self._engine.listening()
+                    signals = await signals_of(connection, listening) if listening else []
             except Unavailable as error:
                 _log.warning("looking for wishes failed", reason=error.detail)
                 continue
@@ -49,3 +54,5 @@ class Wishes:
                 continue
             for wish in wishes:
                 self._engine.control(wish.execution_id, Control(wish.control))
+            for signal in signals:
+                self._engine.tell(signal)

@@ -15,7 +15,7 @@ import structlog
 
 from libs.common.actions.declaring import Runnable, row_of
 from libs.common.domain import catalogue as built_in
-from libs.common.domain.action_type import ActionKind, ActionType
+from libs.common.domain.action_type import ActionKind, ActionType, OnUnknown
 from libs.common.domain.catalogue import CATALOGUE
 from libs.common.errors import Fault
 
@@ -79,6 +79,11 @@ def kind_of(type_name: str) -> ActionKind:
 def kind_of_action(type_name: str, config: Mapping[str, Any]) -> ActionKind:
     """As `kind_of`, for one action: some types are local by their config."""
     return built_in.kind_of_action(type_name, config) if type_name in CATALOGUE else _theirs(type_name)
+
+
+def on_unknown_of(type_name: str) -> OnUnknown:
+    """What becomes of an attempt in doubt of an action of that type that does not say it itself."""
+    return installed().catalogue[type_name].on_unknown
 
 
 def is_pure(type_name: str) -> bool:

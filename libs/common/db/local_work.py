@@ -12,16 +12,21 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.db.approvals import NewApproval, ask_approvals
 from libs.common.db.children import Child, Started, leave_children, start_children
+from libs.common.db.event_waits import EventWait, add_event_waits
 from libs.common.db.local_writes import LocalWrite, perform_local_writes
 from libs.common.db.pool import Connection
 from libs.common.db.signals import Place, clear_signals
 from libs.common.domain.action_config import read_config
-from libs.common.domain.configs.flow import RunWorkflowConfig
+from libs.common.domain.configs.flow import RunWorkflowConfig, WaitConfig
 from libs.common.domain.execution import Failure
 from libs.common.domain.flow import latest_end
 from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.turns import Outcome
+
+_MAX_TEXT = 10_000
+_encode = msgspec.json.encode
 
 
 class LocalAction(msgspec.Struct, frozen=True):
@@ -130,4 +135,48 @@ def _child(action: LocalAction, config: RunWorkflowConfig) -> Child:
     )  # fmt: skip
 
 
-_KINDS: Mapping[str, tuple[type[msgspec.Struct], _CarryOut]] = {"run_workflow": (RunWorkflowConfig, _run_workflows)}
+async def _wait(work: _Work, wanted: Sequence[_Wanted]) -> None:
+    await add_event_waits(work.connection, [_event_wait(one) for one in wanted if one.config.event is not None])
+    await ask_approvals(work.connection, [_approval(one) for one in wanted if one.config.approval is not None])
+    for one in wanted:
+        work.outcomes[one.number] = Outcome(state=_state(one), wake_at=one.until)
+
+
+def _state(one: _Wanted) -> dict[str, Any]:
+    if one.config.event is not None:
+        return {"for": "event"}
+    asked = {"approval_id": str(one.action.id)}
+    if one.action.asks:
+        return {"for": "doubt", **asked}
+    return {"for": "approval", **asked, "on_reject": one.config.approval.on_reject}
+
+
+def _event_wait(one: _Wanted) -> EventWait:
+    place, context = one.action.place, one.action.context
+    match, scope = (None, "{}") if context is None else (_text_of(context["match"]), _text_of(context["scope"]))
+    return EventWait(
+        place.tenant_id, place.execution_id, place.position, place.iteration, one.config.event, match, scope
+    )
+
+
+def _approval(one: _Wanted) -> NewApproval:
+    action, asked = one.action, one.config.approval
+    return NewApproval(
+        action.write.tenant_id, action.id, action.write.execution_id, action.position, action.iteration,
+        _text(asked.title), _text(asked.message), one.until,
+    )  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else _text_of(value)
+    return text.replace("\0", "\ufffd")[:_MAX_TEXT]
+
+
+def _text_of(value: Any) -> str:
+    return _encode(value).decode()
+
+
+_KINDS: Mapping[str, tuple[type[msgspec.Struct], _CarryOut]] = {
+    "run_workflow": (RunWorkflowConfig, _run_workflows),
+    "wait": (WaitConfig, _wait),
+}

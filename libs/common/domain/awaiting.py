@@ -35,6 +35,14 @@ def awaited(attempt: PastAttempt) -> str | None:
     return attempt.state.get("for") if is_object(attempt.state) else None
 
 
+def is_for(attempt: PastAttempt, value: Any) -> bool:
+    """Whether what somebody tells is for that attempt, not for an earlier one at the same place."""
+    waits_for = awaited(attempt)
+    if waits_for == "execution":
+        return value["execution_id"] == attempt.state["execution_id"]
+    return waits_for is not None
+
+
 def context_of(config: Mapping[str, Any], scope: Mapping[str, Any]) -> dict[str, Any] | None:
     """What of the run the `match` of a wait's config names, to be kept until an event comes; None without a match.
     Raises `TemplateError` when that is too much.

@@ -15,7 +15,7 @@ import msgspec
 
 from libs.common.domain.conditions import Conditions, compile_conditions
 from libs.common.domain.faults import is_array, is_object
-from libs.common.domain.scope import build_scope
+from libs.common.domain.scope import ENVELOPED, build_scope
 from libs.common.domain.template_error import TemplateError
 
 MAX_DEPTH = 16
@@ -57,7 +57,7 @@ def next_chain(trigger_type: str, data: object, workflow_id: UUID) -> tuple[UUID
     """The chain of an event that an execution raises: `trigger_type` and `data` (its stored input) say what started
     it.
     """
-    chain = data.get("chain") if trigger_type == "event" and is_object(data) else None
+    chain = data.get("chain") if trigger_type in ENVELOPED and is_object(data) else None
     return (*(UUID(str(one)) for one in (chain if is_array(chain) else ())), workflow_id)
 
 

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from libs.common.domain.action_type import ActionKind
 from libs.common.domain.attempts import Attempts
-from libs.common.domain.awaiting import DOUBT, QUESTION, awaited, context_of, in_vain, outcome_of
+from libs.common.domain.awaiting import DOUBT, QUESTION, awaited, context_of, in_vain, is_for, outcome_of
 from libs.common.domain.ending import completed_end, of_action, template_failure
 from libs.common.domain.execution import ActionStatus, ExecutionStatus, Failure
 from libs.common.domain.flow import chosen_arm, loop_items, wait_until
@@ -142,8 +142,11 @@ class Run:
             self._look_after(frame)
 
     def tell(self, position: int, iteration: int, value: Any) -> None:
-        """Somebody tells the action at that place what it waits for; more than once is as once."""
+        """Somebody tells the action at that place what it waits for; one that does not wait does not hear it."""
         place = Place(position, iteration)
+        past = self.attempts.of(place)
+        if not past or past[-1].status is not ActionStatus.WAITING or not is_for(past[-1], value):
+            return
         self._signals[place] = value
         if (waiting := self._waits.take(place)) is not None:
             self._ready.append(waiting)

@@ -24,7 +24,7 @@ CONTRACT_NAMES = frozenset(
         "date",
     }
 )
-_ENVELOPED = frozenset({"event", "workflow", "failure"})
+ENVELOPED = frozenset({"event", "workflow", "failure"})
 """What starts these came from inside, and brings what led to it along."""
 _NAMES_ON_TOP = frozenset({"manual", "event", "workflow", "failure"})
 
@@ -39,7 +39,7 @@ def build_scope(
     """The scope of a run. `data` is the execution's stored input; its shape depends on the trigger's type."""
     scope: dict[str, Any] = {}
     kind = trigger["type"]
-    body = data.get("body") if kind == "webhook" else data.get("data") if kind in _ENVELOPED else data
+    body = data.get("body") if kind == "webhook" else data.get("data") if kind in ENVELOPED else data
     if kind in _NAMES_ON_TOP and isinstance(body, dict):
         scope.update({name: value for name, value in body.items() if name not in CONTRACT_NAMES})  # pyright: ignore
     scope.update(input=body, trigger=trigger, execution=execution, workflow=workflow, tenant=tenant)

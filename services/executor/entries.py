@@ -1,0 +1,154 @@
+"""What a turn of a run is to the journal: the row and records of its execution, and all that comes with them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from libs.common.clock import new_id
+from libs.common.db.children import Child
+from libs.common.db.executions import ActionRow, ExecutionChange
+from libs.common.db.journaling import NOTHING_MORE, Entry, More
+from libs.common.db.local_work import LocalAction
+from libs.common.db.local_writes import LocalWrite
+from libs.common.db.signals import Place
+from libs.common.domain.events import next_chain
+from libs.common.domain.execution import ActionStatus, AttemptRecord, ExecutionStatus, Failure
+from libs.common.domain.turns import Effect, End, Turn
+from services.executor.held import Control, Held, parks
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+"""For PostgreSQL `infinity`: what waits for somebody, not for a time."""
+
+_ENDED = {
+    ActionStatus.STARTED.value: ActionStatus.CANCELLED.value,
+    ActionStatus.WAITING.value: ActionStatus.CANCELLED.value,
+}
+"""What becomes of an attempt that was to begin, when its execution ends before."""
+
+_HAVE_FAILED = (ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT)
+_encode = msgspec.json.Encoder().encode
+
+
+def entry_of(held: Held, turn: Turn, now: datetime) -> Entry:
+    """What becomes true of the execution by this turn."""
+    status, wake_at, output, error = _situation(held, turn, now)
+    progress = held.run.progress
+    change = ExecutionChange(
+        tenant_id=held.tenant_id,
+        id=held.execution_id,
+        epoch=held.epoch,
+        claims=not held.claimed,
+        status=status.value,
+        wake_at=wake_at,
+        output=output,
+        error=error,
+        total=progress.total,
+        executed=progress.executed,
+        failed=progress.failed,
+        skipped=progress.skipped,
+        started_at=held.run.started_at,
+        finished_at=None if turn.end is None else now,
+        records=_latest_rows(held.run.attempts.take_records()),
+    )
+    return Entry(change, _more(held, turn, status, now))
+
+
+def unstorable(change: ExecutionChange, now: datetime) -> ExecutionChange:
+    """The end of an execution whose records cannot be stored; what happened stands there without its values."""
+    error = _json(Failure("unstorable", "the database does not take a value of this run"))
+    records = [
+        msgspec.structs.replace(
+            row, status=_ENDED.get(row.status, row.status), finished_at=row.finished_at or now, wake_at=None,
+            input=None, output=None, state=None, error=None if row.error is None else error,
+        )
+        for row in change.records
+    ]  # fmt: skip
+    return msgspec.structs.replace(
+        change, status=ExecutionStatus.FAILED.value, wake_at=None, output=None, error=error, finished_at=now,
+        records=records,
+    )  # fmt: skip
+
+
+def _situation(
+    held: Held, turn: Turn, now: datetime
+) -> tuple[ExecutionStatus, datetime | None, str | None, str | None]:
+    """Status, wake time, output and error that a turn gives its execution."""
+    if turn.end is not None:
+        return turn.end.status, None, _json(turn.end.output), _json(turn.end.failure)
+    if parks(held, turn, now):
+        # Due at once when paused: the row alone knows whether it still is, and is parked for good if so.
+        wake_at = now if held.wish is Control.PAUSE else turn.wake_at
+        return ExecutionStatus.WAITING, wake_at or NEVER, None, None
+    return ExecutionStatus.RUNNING, None, None, None
+
+
+def _more(held: Held, turn: Turn, status: ExecutionStatus, now: datetime) -> More:
+    """What comes with the change; for most there is nothing."""
+    if turn.end is not None:
+        if not (held.has_ties or held.run.program.definition.on_failure):
+            return NOTHING_MORE
+        early = held.has_ties and status is not ExecutionStatus.COMPLETED
+        return More(has_ended=held.has_ties, before_its_time=early, on_failure=_on_failure(held, turn.end))
+    if turn.local:
+        return More(local=[_local_action(held, effect, now) for effect in turn.local])
+    if status is ExecutionStatus.WAITING and held.has_ties:
+        return More(
+            listening=[Place(held.tenant_id, held.execution_id, *place) for place in held.run.listening()],
+            queued=held.queued,
+        )
+    return NOTHING_MORE
+
+
+def _local_action(held: Held, effect: Effect, now: datetime) -> LocalAction:
+    record, run = effect.record, held.run
+    held.has_ties = held.has_ties or effect.asks or record.type in ("wait", "run_workflow")
+    write = LocalWrite(
+        held.tenant_id, held.execution_id, effect.key, "wait" if effect.asks else record.type, effect.config,
+        held.actor, now,
+    )  # fmt: skip
+    return LocalAction(
+        write, new_id(), record.position, record.iteration, record.attempt, _chain(held), run.traceparent,
+        effect.context, effect.asks,
+    )  # fmt: skip
+
+
+def _on_failure(held: Held, end: End) -> Child | None:
+    """What runs because it has failed. What runs for that reason has no such thing in turn."""
+    workflow, scope = held.run.program.definition.on_failure, held.run.scope
+    if workflow is None or end.status not in _HAVE_FAILED or scope["trigger"]["type"] == "failure":
+        return None
+    error = {} if end.failure is None else {"class": end.failure.error_class, "message": end.failure.message}
+    data = {
+        "execution": {"id": str(held.execution_id), "status": end.status.value},
+        "workflow": scope["workflow"],
+        "error": {**error, "action": end.failure.action if end.failure else None},
+        "input": scope["input"],
+    }
+    return Child(
+        held.tenant_id, new_id(), workflow, data, _chain(held), "failure", held.actor, held.run.traceparent,
+        held.execution_id, None, None,
+    )  # fmt: skip
+
+
+def _chain(held: Held) -> tuple[Any, ...]:
+    return next_chain(held.run.scope["trigger"]["type"], held.data, held.workflow_id)
+
+
+def _latest_rows(records: Sequence[AttemptRecord]) -> list[ActionRow]:
+    """One row an attempt: of two records of the same attempt in one flush the later one stands."""
+    latest = {(record.position, record.iteration, record.attempt): record for record in records}
+    return [_row(record) for record in latest.values()]
+
+
+def _row(record: AttemptRecord) -> ActionRow:
+    return ActionRow(
+        record.position, record.iteration, record.attempt, record.key, record.type, record.status.value,
+        _json(record.input), _json(record.output), _json(record.error), record.started_at, record.finished_at,
+        record.wake_at, _json(record.state),
+    )  # fmt: skip
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else _encode(value).decode()
