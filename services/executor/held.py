@@ -26,9 +26,9 @@ class Control(StrEnum):
 @dataclass(slots=True)
 class Held:
     """`epoch` is the one it writes under; `claimed` once its row says so. `data`: what its trigger brought. `key_of`:
-    how its concurrency key is found, if it needs a slot to begin; `queued`: it has none yet. `has_ties`: others may have
-    to know of its end. `wish`: what somebody wants of it; `bell` rings when that changes, or it was told something.
-    `told`: what the run has still to hear; `effects`: those under way.
+    how its concurrency key is found, if it needs a slot to begin; `queued`: it has none yet. `has_ties`: others may
+    have to know of its end. `wish`: what somebody wants of it; `bell` rings when that changes, or it was told
+    something. `told`: what the run has still to hear; `effects`: those under way.
     """
 
     tenant_id: UUID

@@ -59,10 +59,9 @@ def check_definition(raw: object) -> Definition:
 
 async def create_workflow(parts: GatewayParts, caller: Caller, raw: Mapping[str, Any]) -> Published:
     """Store version 1. Raises `InvalidInput`, or `Conflict` when the name is taken."""
-    document = without_read_only(raw)
-    definition = check_definition(document)
-    workflow_id = new_id()
+    document, workflow_id = without_read_only(raw), new_id()
     async with parts.database.transaction() as connection:
+        definition = await _checked(connection, caller, workflow_id, document)
         await workflow_table.insert_workflow(
             connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled
         )
@@ -76,7 +75,7 @@ async def change_workflow(
     async with parts.database.transaction() as connection:
         stored = await locked(connection, caller, workflow_id, if_match)
         document = without_read_only(change(stored))
-        definition = check_definition(document)
+        definition = await _checked(connection, caller, workflow_id, document)
         version = stored.version + 1
         await workflow_table.advance_workflow(
             connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled, version=version
@@ -120,6 +119,28 @@ async def locked(connection: Connection, caller: Caller, workflow_id: UUID, if_m
         raise NotFound("There is no such workflow.")
     check_if_match(if_match, stored.version, "workflow")
     return stored
+
+
+async def _checked(
+    connection: Connection, caller: Caller, workflow_id: UUID, document: Mapping[str, Any]
+) -> Definition:
+    """As `check_definition`; what it refers to is there, too."""
+    definition, faults = None, list[Fault]()
+    try:
+        definition = check_definition(document)
+    except InvalidInput as error:
+        faults += error.faults
+    reference: object = document.get("on_failure")
+    # What cannot be stored is a fault already, and could not be asked for either.
+    if isinstance(reference, str) and (definition is not None or reference.isprintable()):
+        found = await workflow_table.resolve_workflow(connection, caller.tenant_id, reference)
+        if found is None and reference != document.get("name"):
+            faults.append(Fault("on_failure", f"there is no workflow {reference[:200]!r}"))
+        elif found == workflow_id:
+            faults.append(Fault("on_failure", "must name another workflow than this one"))
+    if definition is None or faults:
+        raise InvalidInput(list(dict.fromkeys(faults)), "The workflow has faults.")
+    return definition
 
 
 async def _store_version(

@@ -2,7 +2,7 @@
 
     held      run; give the slot back when it ends (`slots.leave`)
     queued    park; it is woken when a slot is its own, in the order of execution ids
-    skipped   policy `skip` and no slot is free: end it, nothing is kept of it
+    skipped   policy `skip` and no slot is free: end it, nothing is kept of it (or it has ended long since)
 
 Policy `cancel_running` is that of GitHub Actions' `cancel-in-progress`: the newest win. Of all that hold or queue, as
 many of the newest as the limit says live on. The older ones are cancelled, those that queue too, for a result that the
@@ -58,8 +58,9 @@ async def enter(connection: Connection, entries: Sequence[Entry]) -> list[Entere
     places = [Place(entry.tenant_id, entry.execution_id) for entry in entries]
     keys = {_key_of(entry) for entry in entries}
     async with connection.transaction():
+        living = await _hold_living(connection, places)
         await lock_keys(connection, keys, places)
-        let = await _let_in(connection, entries)
+        let = await _let_in(connection, [one for one, place in zip(entries, places, strict=True) if place in living])
         states = await _tell(connection, places)
     if let.replaced:
         await cancel_replaced(connection, let.replaced)
@@ -70,6 +71,18 @@ async def enter(connection: Connection, entries: Sequence[Entry]) -> list[Entere
         Entered(*place, states[place]) if place in states else Entered(*place, "skipped", let.skipped.get(place))
         for place in places
     ]
+
+
+_HOLD_LIVING = """
+SELECT e.tenant_id, e.id FROM unnest($1::uuid[], $2::uuid[]) AS w (tenant_id, execution_id)
+  JOIN executions e ON e.tenant_id = w.tenant_id AND e.id = w.execution_id
+ WHERE e.finished_at IS NULL ORDER BY e.tenant_id, e.id FOR SHARE OF e
+"""
+
+
+async def _hold_living(connection: Connection, places: Sequence[Place]) -> set[Place]:
+    """Those that have not ended; they will not before this transaction does, so whoever ends them sees their slot."""
+    return {Place(*row.values()) for row in await connection.fetch(_HOLD_LIVING, *columns(places, 2))}
 
 
 async def _let_in(connection: Connection, entries: Sequence[Entry]) -> _Let:

@@ -109,6 +109,24 @@ async def find_workflow(connection: Connection, tenant_id: UUID, workflow_id: UU
     return None if row is None else _read(row)
 
 
+_RESOLVE = """
+SELECT id FROM (
+    SELECT w.id, 1 AS rank FROM workflows w WHERE w.tenant_id = $1 AND w.id = $2 AND w.deleted_at IS NULL
+    UNION ALL
+    SELECT w.id, 2 FROM workflows w WHERE w.tenant_id = $1 AND w.name = $3 AND w.deleted_at IS NULL) found
+ ORDER BY rank LIMIT 1
+"""
+
+
+async def resolve_workflow(connection: Connection, tenant_id: UUID, reference: str) -> UUID | None:
+    """The id of the living workflow that a definition refers to by id or by name."""
+    try:
+        wanted = UUID(reference)
+    except ValueError:
+        wanted = None
+    return await connection.fetchval(_RESOLVE, tenant_id, wanted, reference)
+
+
 _LOCK = """
 SELECT w.id FROM workflows w WHERE w.tenant_id = $1 AND w.id = $2 AND w.deleted_at IS NULL FOR UPDATE
 """

@@ -5,12 +5,16 @@ from uuid import UUID
 
 import pytest
 
+from libs.common.clock import new_id
+from libs.common.db.accepting import insert_accepted
 from libs.common.db.concurrency import Entered, enter
 from libs.common.db.controlling import cancel_executions, pause_execution, resume_execution
 from libs.common.db.pool import Connection, Database
 from libs.common.db.slots import Place, leave, queued_for
+from tests.factories import new_execution
 from tests.integration.db.slot_users import (
     TENANT,
+    WORKFLOW,
     accepted,
     asked,
     becomes,
@@ -44,9 +48,19 @@ async def test_as_many_as_the_limit_says_hold_and_the_others_queue(connection: C
 
 
 async def test_keys_workflows_and_tenants_have_slots_of_their_own(connection: Connection) -> None:
-    ids = await accepted(connection, 4)
-    others = [entry(ids[1], key="other"), entry(ids[2], workflow_id=ids[0]), entry(ids[3], tenant_id=ids[0])]
+    ids, stranger, foreign = await accepted(connection, 3), new_id(), new_execution(new_id(), WORKFLOW)
+    await insert_accepted(connection, [foreign.row()])
+    others = [entry(ids[1], key="other"), entry(ids[2], workflow_id=new_id())]
+    others.append(entry(foreign.id, tenant_id=foreign.tenant_id))
     assert await asked(connection, entry(ids[0]), *others) == ["held"] * 4
+    assert await asked(connection, entry(ids[1], tenant_id=stranger)) == ["skipped"]
+
+
+async def test_one_that_has_ended_gets_nothing(connection: Connection) -> None:
+    (one,) = await accepted(connection, 1)
+    await cancel_executions(connection, TENANT, [one])
+    assert await enter(connection, [entry(one)]) == [Entered(TENANT, one, "skipped", None)]
+    assert await slots(connection) == {}
 
 
 async def test_who_asks_again_is_told_the_same(connection: Connection) -> None:

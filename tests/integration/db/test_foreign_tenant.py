@@ -250,6 +250,7 @@ OF_OTHERS: dict[str, Call] = {
     ),
     "workflows.insert_version": lambda c, t, o: workflows.insert_version(c, t, o.workflow, 2, "{}", None),
     "workflows.find_workflow": lambda c, t, o: workflows.find_workflow(c, t, o.workflow),
+    "workflows.resolve_workflow": lambda c, t, o: workflows.resolve_workflow(c, t, str(o.workflow)),
     "workflows.lock_workflow": lambda c, t, o: workflows.lock_workflow(c, t, o.workflow),
     "workflows.list_workflows": lambda c, t, _: workflows.list_workflows(c, t, name=None, enabled=None, **PAGE),
     "workflows.find_startable": lambda c, t, o: workflows.find_startable(c, t, o.workflow),
