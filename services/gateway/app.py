@@ -38,6 +38,7 @@ from services.gateway.routes import (
     api_keys,
     controlling,
     execution_log,
+    execution_values,
     executions,
     jobs,
     rerunning,
@@ -53,8 +54,8 @@ __all__ = ["GatewayParts", "GatewayService", "create_app"]
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
-    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, jobs.ROUTER, secrets.ROUTER,
-    action_types.ROUTER,
+    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER,
+    secrets.ROUTER, action_types.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
