@@ -82,7 +82,7 @@ def create_app(parts: GatewayParts, live_streams: LiveStreams | None = None) -> 
     app.state["parts"] = parts
     app.state["authenticator"] = Authenticator(parts.database, parts.clock, parts.settings.cache_seconds)
     app.state["input_schemas"] = InputSchemas()
-    app.state["live_streams"] = live_streams or LiveStreams("")
+    app.state["live_streams"] = live_streams or LiveStreams("", parts.settings.live_streams)
     return app
 
 
@@ -91,7 +91,7 @@ class GatewayService:
 
     def __init__(self, parts: Parts) -> None:
         gateway = GatewayParts(parts.settings, parts.database, parts.acceptor, parts.vault, parts.clock)
-        self._streams = LiveStreams(parts.settings.redis_url.reveal())
+        self._streams = LiveStreams(parts.settings.redis_url.reveal(), parts.settings.live_streams)
         self.app: AsgiApp = create_app(gateway, self._streams)
         self.checks: Checks = {"database": parts.database_answers}
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
-from litestar import Router, get
+from litestar import Response, Router, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
@@ -18,10 +18,10 @@ from libs.common.db.workflows import find_workflow
 from libs.common.domain.execution import TERMINAL, ActionStatus, ExecutionStatus, Failure
 from libs.common.domain.frames import MAX_ITEMS
 from libs.common.errors import NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, recheck, require_member
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
-from services.gateway.live import EVENT_STREAM, LiveStreams
+from services.gateway.live import EVENT_STREAM, LiveStreams, Seen, opened
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
 from services.gateway.parts import GatewayParts
 from services.gateway.values import attempt_value, execution_value
@@ -37,6 +37,10 @@ TriggerKind: TypeAlias = Annotated[
 ]
 From: TypeAlias = Annotated[datetime | None, QueryParameter(name="from", description="Created at or after (RFC 3339)")]
 To: TypeAlias = Annotated[datetime | None, QueryParameter(name="to", description="Created before (RFC 3339)")]
+
+LastEventId: TypeAlias = Annotated[
+    str | None, QueryParameter(description="The id of the last event that was received, where no header can be set")
+]
 
 
 class TriggerRef(msgspec.Struct, frozen=True):
@@ -167,20 +171,31 @@ async def show_execution(request: AnyRequest, execution_id: FromPath[UUID]) -> E
 
 
 @get(
-    "/executions/{execution_id:uuid}/stream", responses=problems(400, 403, 404), summary="Follow an execution",
+    "/executions/{execution_id:uuid}/stream", responses=problems(400, 403, 404, 429), summary="Follow an execution",
     media_type=EVENT_STREAM,
 )  # fmt: skip
-async def stream_execution(request: AnyRequest, execution_id: FromPath[UUID]) -> Stream:
-    """Server-sent events: the whole execution now and after every change, until it has ended."""
+async def stream_execution(
+    request: AnyRequest, execution_id: FromPath[UUID], last_event_id: LastEventId = None
+) -> Response[Any] | Stream:
+    """Server-sent events: the whole execution now and after every change, until it has ended. Whoever comes back with
+    `Last-Event-ID` is told only what is new since; 204 when nothing more will come.
+    """
     tenant_id, parts = caller_of(request).tenant_id, parts_of(request)
+    told = request.headers.get("last-event-id", last_event_id)
 
-    async def look() -> tuple[bytes, bool]:
+    async def look() -> Seen:
         execution = await _load(parts, tenant_id, execution_id)
-        return msgspec.json.encode(execution), execution.status in TERMINAL
+        return Seen(msgspec.json.encode(execution), execution.status in TERMINAL)
+
+    async def check() -> None:
+        await recheck(request)
 
     present = await look()
+    if present.ended and present.event_id == told:
+        return Response(None, status_code=204)
     streams: LiveStreams = request.app.state["live_streams"]
-    return Stream(streams.follow(tenant_id, execution_id, present, look), media_type=EVENT_STREAM)
+    stream = await opened(streams.follow(tenant_id, execution_id, present, told, look, check))
+    return Stream(stream, media_type=EVENT_STREAM)
 
 
 @get(
