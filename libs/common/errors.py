@@ -111,6 +111,16 @@ class UnsupportedType(SignalboxError):
     slug = "unsupported-type"
 
 
+class RateLimited(SignalboxError):
+    """More than a tenant may have at once, or too often; worth another try after `retry_after_seconds`."""
+
+    slug = "rate-limited"
+
+    def __init__(self, detail: str, retry_after_seconds: int = 5) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class Unavailable(SignalboxError):
     """Something that this needs is away for now; worth another try after `retry_after_seconds`."""
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import structlog
 
-from libs.common.errors import Fault, InvalidInput, MethodNotAllowed, SignalboxError, Unavailable
+from libs.common.errors import Fault, InvalidInput, MethodNotAllowed, RateLimited, SignalboxError, Unavailable
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:signalbox:problem:"
@@ -63,7 +63,7 @@ def problem_for(error: Exception, request_id: str) -> tuple[int, dict[str, str],
 
 def _headers(error: Exception, status: int) -> dict[str, str]:
     headers = {"content-type": CONTENT_TYPE}
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | RateLimited):
         headers["retry-after"] = str(error.retry_after_seconds)
     elif isinstance(error, MethodNotAllowed):
         headers["allow"] = ", ".join(error.allowed)

@@ -101,6 +101,12 @@ class Settings(msgspec.Struct, frozen=True):
         1_048_576
     )
     max_header_bytes: Annotated[int, Meta(ge=1024, le=65_536, description="Largest header block, in bytes")] = 16_384
+    large_value_bytes: Annotated[
+        int, Meta(ge=256, le=26_214_400, description="Larger inputs and outputs are linked, not sent with a record")
+    ] = 65_536
+    live_streams: Annotated[
+        int, Meta(ge=1, le=100_000, description="Live streams and sockets of one tenant that one gateway keeps open")
+    ] = 100
     database_pool_size: Annotated[int, Meta(ge=3, le=200, description="PostgreSQL connections of one process")] = 8
     executor_slots: Annotated[
         int, Meta(ge=1, le=10_000, description="Executions that one executor has under way at once")

@@ -40,6 +40,7 @@ from services.gateway.routes import (
     collections,
     controlling,
     execution_log,
+    execution_values,
     executions,
     jobs,
     notifications,
@@ -57,9 +58,8 @@ __all__ = ["GatewayParts", "GatewayService", "create_app"]
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
-    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, jobs.ROUTER, secrets.ROUTER,
-    collections.ROUTER, records.ROUTER, notifications.ROUTER,
-    action_types.ROUTER,
+    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER,
+    secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER, action_types.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
@@ -88,7 +88,7 @@ def create_app(parts: GatewayParts, live_streams: LiveStreams | None = None) -> 
     app.state["parts"] = parts
     app.state["authenticator"] = Authenticator(parts.database, parts.clock, parts.settings.cache_seconds)
     app.state["input_schemas"] = InputSchemas()
-    app.state["live_streams"] = live_streams or LiveStreams("")
+    app.state["live_streams"] = live_streams or LiveStreams("", parts.settings.live_streams)
     return app
 
 
@@ -97,7 +97,7 @@ class GatewayService:
 
     def __init__(self, parts: Parts) -> None:
         gateway = GatewayParts(parts.settings, parts.database, parts.acceptor, parts.vault, parts.clock)
-        self._streams = LiveStreams(parts.settings.redis_url.reveal())
+        self._streams = LiveStreams(parts.settings.redis_url.reveal(), parts.settings.live_streams)
         self.app: AsgiApp = create_app(gateway, self._streams)
         self.checks: Checks = {"database": parts.database_answers}
 

@@ -106,6 +106,11 @@ def require_platform(connection: AnyConnection, _: BaseRouteHandler) -> None:
         raise Unauthenticated("This is not the platform's key.")
 
 
+async def recheck(request: AnyRequest) -> None:
+    """Raises `Unauthenticated` or `Forbidden` when the request would not be let in any more."""
+    await _identify(cast("AnyConnection", request))
+
+
 def caller_of(request: AnyRequest) -> Caller:
     """The caller whom a guard has identified."""
     return cast("Caller", request.scope["state"]["caller"])

@@ -1,101 +1,149 @@
 """Following an execution live (server-sent events, WHATWG HTML 9.2).
 
 Each event is the whole execution as `GET /executions/{id}` shows it, read from PostgreSQL: Redis only says *when* to
-look. So a follower who comes late, comes back (`Last-Event-ID`) or missed something has the truth with the next
-event, and while Redis is away the stream merely looks once a second. While PostgreSQL is away it waits: a browser does
-not come back to a server that answers 503.
+look. So a follower who comes late or missed something has the truth with the next event, and while Redis is away the
+stream looks by itself, less often the longer nothing happens. While PostgreSQL is away it waits: a browser does not
+come back to a server that answers 503.
+
+The id of an event is a digest of what it shows, so any gateway can tell from the database alone whether somebody who
+comes back with it (`Last-Event-ID`) has seen the present state: then it is not sent again.
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from uuid import UUID
 
 import msgspec
 
-from libs.common.cache.connect import make_live_feed
-from libs.common.cache.protocol import LiveEvent, LiveFeed
-from libs.common.errors import Unavailable
+from libs.common.cache.protocol import LiveEvent
+from libs.common.errors import Forbidden, SignalboxError, Unauthenticated, Unavailable
+from services.gateway.followers import Check, Followers, Heartbeat
 
 EVENT_STREAM = "text/event-stream"
 
 _LOOK_SECONDS = 1.0
+_LONGEST_LOOK_SECONDS = 5.0
+_FAREWELL_SECONDS = 3.0
+_ALIVE = b": alive\n\n"
 _ON_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _decode = msgspec.json.Decoder(list[LiveEvent]).decode
 
-Seen = tuple[bytes, bool]
-"""An execution: its JSON, and whether it has ended."""
+
+class Seen(msgspec.Struct, frozen=True):
+    """An execution as it was read: its JSON, and whether it has ended."""
+
+    execution: bytes
+    ended: bool
+
+    @property
+    def event_id(self) -> str:
+        """Another one for every other state."""
+        return hashlib.blake2b(self.execution, digest_size=12).hexdigest()
+
+
 Look = Callable[[], Awaitable[Seen]]
 """Reads the execution."""
 
 
 class LiveStreams:
-    """The streams of this process. The feed is connected by the first one: its client costs memory."""
+    """The streams of this process."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._redis_url = redis_url
-        self._feed: LiveFeed | None = None
+    def __init__(self, redis_url: str, most_per_tenant: int = 100) -> None:
+        self.followers = Followers(redis_url, most_per_tenant)
         self._waiting: set[asyncio.Event] = set()
-        self._closed = False
-        self._connecting = asyncio.Lock()
 
-    async def follow(self, tenant_id: UUID, execution_id: UUID, present: Seen, look: Look) -> AsyncGenerator[bytes]:
-        """One event for every change that is seen, the present state first, until the execution has ended."""
-        number, (shown, ended) = 1, present
-        yield _event(number, shown)  # needs no Redis
-        feed = None if ended else await self._connected()
+    async def follow(
+        self, tenant_id: UUID, execution_id: UUID, present: Seen, told: str | None, look: Look, check: Check
+    ) -> AsyncGenerator[bytes]:
+        """One event for every change that is seen, until the execution has ended; the present state comes first,
+        unless its id is the one that was `told`. Raises `RateLimited` before anything else.
+        """
+        with self.followers.admit(tenant_id, "stream"):
+            yield _ALIVE if present.event_id == told else _event(present)  # needs no Redis
+            try:
+                async with aclosing(self._changes(tenant_id, execution_id, present, look, check)) as changes:
+                    async for seen in changes:
+                        yield _ALIVE if seen is None else _event(seen)
+            except (Unauthenticated, Forbidden) as error:
+                yield _farewell(error)
+
+    async def _changes(
+        self, tenant_id: UUID, execution_id: UUID, shown: Seen, look: Look, check: Check
+    ) -> AsyncGenerator[Seen | None]:
+        """What is seen to be new; None when it is time to show that the stream lives."""
+        feed = None if shown.ended else await self.followers.feed()
         if feed is None:
             return
-        changed = asyncio.Event()
+        changed, heartbeat, pause = asyncio.Event(), Heartbeat(check), _LOOK_SECONDS
         async with feed.subscribe(tenant_id) as payloads:
             listening = asyncio.get_running_loop().create_task(_listen(payloads, execution_id, changed))
             self._waiting.add(changed)
             try:
-                while not self._closed and not ended:
+                while not self.followers.closing.is_set() and not shown.ended:
                     changed.clear()
-                    current, ended = await _look_again(look, shown)
-                    if current != shown:
-                        number, shown = number + 1, current
-                        yield _event(number, shown)
-                    if not ended:
-                        await _wait(changed)
+                    current = await _look_again(look, shown)
+                    pause = min(pause * 1.5, max(_LOOK_SECONDS, _LONGEST_LOOK_SECONDS))
+                    if current.execution != shown.execution:
+                        shown, pause = current, _LOOK_SECONDS
+                        yield shown
+                    if not shown.ended:
+                        async for _ in _beats(changed, pause, heartbeat):
+                            yield None
             finally:
                 self._waiting.discard(changed)
                 listening.cancel()
 
-    async def _connected(self) -> LiveFeed | None:
-        """The one feed of this process; None when the streams are closed."""
-        async with self._connecting:
-            if self._feed is None and not self._closed:
-                self._feed = await asyncio.to_thread(make_live_feed, self._redis_url)
-            return self._feed
-
     async def close(self) -> None:
         """Every stream ends."""
-        self._closed = True
+        self.followers.closing.set()
         for changed in self._waiting:
             changed.set()
-        async with self._connecting:
-            if self._feed is not None:
-                await self._feed.close()
+        await self.followers.close(_FAREWELL_SECONDS)
 
 
-def _event(number: int, execution: bytes) -> bytes:
+async def opened(stream: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The stream once its first part is there: what goes wrong before is raised here, where it has an answer."""
+    first = await anext(stream)
+
+    async def whole() -> AsyncGenerator[bytes]:
+        async with aclosing(stream):
+            yield first
+            async for part in stream:
+                yield part
+
+    return whole()
+
+
+def _event(seen: Seen) -> bytes:
     """An event on one line. Documents are kept as they were sent, with line breaks between their parts."""
-    return b"id: %d\nevent: execution\ndata: %b\n\n" % (number, execution.translate(_ON_ONE_LINE))
+    data = seen.execution.translate(_ON_ONE_LINE)
+    return b"id: %b\nevent: execution\ndata: %b\n\n" % (seen.event_id.encode(), data)
 
 
-async def _look_again(look: Look, shown: bytes) -> Seen:
+def _farewell(error: SignalboxError) -> bytes:
+    """Why the stream ends though the execution goes on. Without an id: whoever comes back goes on after the last."""
+    return b"event: closed\ndata: %b\n\n" % msgspec.json.encode({"reason": error.slug, "detail": error.detail})
+
+
+async def _look_again(look: Look, shown: Seen) -> Seen:
     try:
         return await look()
     except Unavailable:
-        return shown, False
+        return shown
 
 
-async def _wait(changed: asyncio.Event) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_LOOK_SECONDS):
-            await changed.wait()
+async def _beats(changed: asyncio.Event, seconds: float, heartbeat: Heartbeat) -> AsyncGenerator[None]:
+    """Waits for a change, so long at most; gives an item whenever it is time to show that the stream lives."""
+    time = asyncio.get_running_loop().time
+    until = time() + seconds
+    while not changed.is_set() and (left := until - time()) > 0:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(left, heartbeat.seconds_left())):
+                await changed.wait()
+        if await heartbeat.beat():
+            yield
 
 
 async def _listen(payloads: AsyncIterator[bytes], execution_id: UUID, changed: asyncio.Event) -> None:

@@ -54,14 +54,14 @@ async def call(
         return response.status, dict(response.headers), await response.json(content_type=None)
 
 
-async def events(running: Installation, tenant: Tenant, execution_id: str) -> AsyncIterator[tuple[int, Any]]:
-    """Number and data of each server-sent event of an execution."""
-    url, number = f"{running.services['gateway'].url}/api/v1/executions/{execution_id}/stream", 0
+async def events(running: Installation, tenant: Tenant, execution_id: str) -> AsyncIterator[tuple[str, Any]]:
+    """Id and data of each server-sent event of an execution."""
+    url, number = f"{running.services['gateway'].url}/api/v1/executions/{execution_id}/stream", ""
     async with aiohttp.ClientSession() as session, session.get(url, headers=tenant.headers) as response:
         assert (response.status, response.content_type) == (200, "text/event-stream")
         async for line in response.content:
             if line.startswith(b"id: "):
-                number = int(line.removeprefix(b"id: "))
+                number = line.removeprefix(b"id: ").decode().strip()
             elif line.startswith(b"data: "):
                 yield number, json.loads(line.removeprefix(b"data: "))
 
@@ -77,13 +77,13 @@ async def test_a_live_stream_shows_the_progress_to_the_end(running: Installation
         "/workflows", {"name": "followed", "actions": actions, "output": {"n": "{{ vars.name }}"}}
     )
     run = await acme.make(f"/workflows/{workflow['id']}/execute", {"input": {"name": "Ada"}})
-    seen: list[tuple[int, str, int]] = []
+    seen: list[tuple[str, str, int]] = []
     last: Any = None
     async for number, last in events(running, acme, run["execution_id"]):
         seen.append((number, last["status"], last["progress"]))
         if [(action["key"], action["status"]) for action in last["actions"]][1:] == [("call", "started")]:
             running.echo.release.set()
-    assert [number for number, _, _ in seen] == list(range(1, len(seen) + 1))
+    assert len({number for number, _, _ in seen}) == len(seen)
     assert ("running", 33) in [(status, progress) for _, status, progress in seen]
     assert [progress for _, _, progress in seen] == sorted(progress for _, _, progress in seen)
     assert (seen[-1][1:], last["output"]) == (("completed", 100), {"n": "Ada"})

@@ -46,6 +46,7 @@ _bus_ready = _gauge("bus_ready_messages", "Messages ready and not handed to a co
 _bus_dead = _gauge("bus_dead_letters", "Messages among the dead letters")
 _bus_connected = _gauge("bus_connected", "1 while the bus can be used, else 0")
 _live_events = _counter("live_events_total", "Live events by whether they reached Redis", "outcome")
+_live_streams = _gauge("live_streams", "Followers of executions: event streams and sockets that are open", "kind")
 _claims = _counter("claims_total", "Executions claimed; lost: somebody else has a newer epoch", "outcome")
 _executions = _counter("executions_total", "Executions by the status they reached", "status")
 _actions = _counter(
@@ -112,6 +113,11 @@ def set_bus_state(*, connected: bool, ready: int | None = None, dead: int | None
 def count_live_events(events: int, *, delivered: bool) -> None:
     """So many live events reached Redis, or were dropped."""
     _live_events.labels("delivered" if delivered else "dropped").inc(events)
+
+
+def add_live_stream(kind: Literal["stream", "socket"], change: Literal[1, -1]) -> None:
+    """A follower came, or left."""
+    _live_streams.labels(kind).inc(change)
 
 
 def count_claims(taken: int, lost: int) -> None:

@@ -54,15 +54,16 @@ async def resume(request: AnyRequest, execution_id: FromPath[UUID]) -> Execution
 
 
 async def _change(request: AnyRequest, execution_id: UUID, change: Change, word: str) -> ExecutionSummary:
-    tenant_id = caller_of(request).tenant_id
-    async with parts_of(request).database.connection() as connection:
+    tenant_id, parts = caller_of(request).tenant_id, parts_of(request)
+    most = parts.settings.large_value_bytes
+    async with parts.database.connection() as connection:
         changed = await change(connection, tenant_id, execution_id)
-        row = await find_execution(connection, tenant_id, execution_id)
+        row = await find_execution(connection, tenant_id, execution_id, value_bytes=most)
         for _ in range(_TRIES):
             if row is None or changed or row.status in TERMINAL:
                 break
             changed = await change(connection, tenant_id, execution_id)
-            row = await find_execution(connection, tenant_id, execution_id)
+            row = await find_execution(connection, tenant_id, execution_id, value_bytes=most)
     if row is None:
         raise NotFound("There is no such execution.")
     if not changed:

@@ -10,7 +10,13 @@ from litestar import Router, get
 from litestar.params import FromPath
 
 from libs.common.clock import id_time
-from libs.common.db.execution_views import StoredAttempt, StoredExecution, find_execution, list_attempts
+from libs.common.db.execution_views import (
+    StoredAttempt,
+    StoredExecution,
+    StoredValue,
+    find_execution,
+    list_attempts,
+)
 from libs.common.domain.execution import ActionStatus, Failure
 from libs.common.domain.frames import MAX_ITEMS
 from libs.common.errors import NotFound
@@ -41,12 +47,13 @@ class ExecutionLog(msgspec.Struct, frozen=True):
 @get("/executions/{execution_id:uuid}/logs", responses=problems(400, 403, 404), summary="Read the log of an execution")
 async def show_log(request: AnyRequest, execution_id: FromPath[UUID]) -> ExecutionLog:
     """What happened when: accepted, started, every attempt of every action, ended."""
-    tenant_id = caller_of(request).tenant_id
-    async with parts_of(request).database.snapshot() as connection:
-        row = await find_execution(connection, tenant_id, execution_id)
+    tenant_id, parts = caller_of(request).tenant_id, parts_of(request)
+    most = parts.settings.large_value_bytes
+    async with parts.database.snapshot() as connection:
+        row = await find_execution(connection, tenant_id, execution_id, value_bytes=most)
         if row is None:
             raise NotFound("There is no such execution.")
-        attempts = await list_attempts(connection, tenant_id, execution_id)
+        attempts = await list_attempts(connection, tenant_id, execution_id, value_bytes=most)
     return ExecutionLog(log_of(row, attempts))
 
 
@@ -88,10 +95,12 @@ def _attempt_lines(attempt: StoredAttempt) -> Iterator[LogLine]:
         yield LogLine(attempt.finished_at, f"action.{attempt.status}", message, **where)
 
 
-def _said(error: str | None) -> str:
+def _said(error: StoredValue | None) -> str:
     if error is None:
         return ""
-    failure = _decode_failure(error)
+    if not error.whole:
+        return f"{error.text}… ({error.size} bytes; the record has the link)"
+    failure = _decode_failure(error.text)
     where = f" in {failure.expression}" if failure.expression else ""
     return f"{failure.message} ({failure.error_class}{where})"
 

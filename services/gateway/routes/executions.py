@@ -2,28 +2,30 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
-from litestar import Router, get
+from litestar import Response, Router, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
 from libs.common.clock import first_id_at, id_time
 from libs.common.db import execution_views as table
 from libs.common.db.execution_views import ExecutionFilter, StoredAttempt, StoredExecution
-from libs.common.db.pool import Database
 from libs.common.db.slots import QueuedFor, queued_for
 from libs.common.db.workflows import find_workflow
 from libs.common.domain.execution import TERMINAL, ActionStatus, ExecutionStatus, Failure
 from libs.common.domain.frames import MAX_ITEMS
 from libs.common.errors import NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, recheck, require_member
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
-from services.gateway.live import EVENT_STREAM, LiveStreams
+from services.gateway.live import EVENT_STREAM, LiveStreams, Seen, opened
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
+from services.gateway.parts import GatewayParts
+from services.gateway.values import attempt_value, execution_value
 
 _read_failure = msgspec.json.Decoder(Failure).decode
 
@@ -36,6 +38,10 @@ TriggerKind: TypeAlias = Annotated[
 ]
 From: TypeAlias = Annotated[datetime | None, QueryParameter(name="from", description="Created at or after (RFC 3339)")]
 To: TypeAlias = Annotated[datetime | None, QueryParameter(name="to", description="Created before (RFC 3339)")]
+
+LastEventId: TypeAlias = Annotated[
+    str | None, QueryParameter(description="The id of the last event that was received, where no header can be set")
+]
 
 
 class TriggerRef(msgspec.Struct, frozen=True):
@@ -124,17 +130,18 @@ async def list_executions(
 ) -> Page[ExecutionSummary]:
     """Newest first, over all workflows or of one."""
     caller, wanted = caller_of(request), window(limit, cursor, offset)
-    chosen = _filter(statuses, trigger_kind, created_from, created_to)
-    after, rows, offset = wanted.after_id, wanted.rows, wanted.offset
-    async with parts_of(request).database.connection() as connection:
+    chosen, parts = _filter(statuses, trigger_kind, created_from, created_to), parts_of(request)
+    after, rows, offset, most = wanted.after_id, wanted.rows, wanted.offset, parts.settings.large_value_bytes
+    async with parts.database.connection() as connection:
         if workflow_id is None:
             found = await table.list_executions(
-                connection, caller.tenant_id, chosen, after=after, limit=rows, offset=offset
+                connection, caller.tenant_id, chosen, after=after, limit=rows, offset=offset, value_bytes=most
             )
         else:
             found = await table.list_workflow_executions(
-                connection, caller.tenant_id, workflow_id, chosen, after=after, limit=rows, offset=offset
-            )
+                connection, caller.tenant_id, workflow_id, chosen,
+                after=after, limit=rows, offset=offset, value_bytes=most,
+            )  # fmt: skip
     return page(found, wanted, summary_of, lambda row: row.id)
 
 
@@ -156,36 +163,49 @@ async def list_workflow_executions(
     """Newest first."""
     caller, wanted = caller_of(request), window(limit, cursor, offset)
     chosen, after = _filter(statuses, trigger_kind, created_from, created_to), wanted.after_id
-    async with parts_of(request).database.connection() as connection:
+    parts = parts_of(request)
+    async with parts.database.connection() as connection:
         if await find_workflow(connection, caller.tenant_id, workflow_id) is None:
             raise NotFound("There is no such workflow.")
         found = await table.list_workflow_executions(
-            connection, caller.tenant_id, workflow_id, chosen, after=after, limit=wanted.rows, offset=wanted.offset
-        )
+            connection, caller.tenant_id, workflow_id, chosen, after=after, limit=wanted.rows, offset=wanted.offset,
+            value_bytes=parts.settings.large_value_bytes,
+        )  # fmt: skip
     return page(found, wanted, summary_of, lambda row: row.id)
 
 
 @get("/executions/{execution_id:uuid}", responses=problems(400, 403, 404), summary="Show an execution with its actions")
 async def show_execution(request: AnyRequest, execution_id: FromPath[UUID]) -> Execution:
     """One execution and every attempt of its actions."""
-    return await _load(parts_of(request).database, caller_of(request).tenant_id, execution_id)
+    return await _load(parts_of(request), caller_of(request).tenant_id, execution_id)
 
 
 @get(
-    "/executions/{execution_id:uuid}/stream", responses=problems(400, 403, 404), summary="Follow an execution",
+    "/executions/{execution_id:uuid}/stream", responses=problems(400, 403, 404, 429), summary="Follow an execution",
     media_type=EVENT_STREAM,
 )  # fmt: skip
-async def stream_execution(request: AnyRequest, execution_id: FromPath[UUID]) -> Stream:
-    """Server-sent events: the whole execution now and after every change, until it has ended."""
-    tenant_id, database = caller_of(request).tenant_id, parts_of(request).database
+async def stream_execution(
+    request: AnyRequest, execution_id: FromPath[UUID], last_event_id: LastEventId = None
+) -> Response[Any] | Stream:
+    """Server-sent events: the whole execution now and after every change, until it has ended. Whoever comes back with
+    `Last-Event-ID` is told only what is new since; 204 when nothing more will come.
+    """
+    tenant_id, parts = caller_of(request).tenant_id, parts_of(request)
+    told = request.headers.get("last-event-id", last_event_id)
 
-    async def look() -> tuple[bytes, bool]:
-        execution = await _load(database, tenant_id, execution_id)
-        return msgspec.json.encode(execution), execution.status in TERMINAL
+    async def look() -> Seen:
+        execution = await _load(parts, tenant_id, execution_id)
+        return Seen(msgspec.json.encode(execution), execution.status in TERMINAL)
+
+    async def check() -> None:
+        await recheck(request)
 
     present = await look()
+    if present.ended and present.event_id == told:
+        return Response(None, status_code=204)
     streams: LiveStreams = request.app.state["live_streams"]
-    return Stream(streams.follow(tenant_id, execution_id, present, look), media_type=EVENT_STREAM)
+    stream = await opened(streams.follow(tenant_id, execution_id, present, told, look, check))
+    return Stream(stream, media_type=EVENT_STREAM)
 
 
 @get(
@@ -202,13 +222,15 @@ async def list_actions(
     """Every attempt of every action, in the order of the workflow."""
     caller, wanted = caller_of(request), window(limit, cursor, offset)
     start = wanted.after_number or wanted.offset
-    async with parts_of(request).database.connection() as connection:
-        if await table.find_execution(connection, caller.tenant_id, execution_id) is None:
-            raise _unknown()
+    parts = parts_of(request)
+    most = parts.settings.large_value_bytes
+    async with parts.database.connection() as connection:
+        if await table.find_execution(connection, caller.tenant_id, execution_id, value_bytes=most) is None:
+            raise unknown()
         attempts = await table.list_attempts(
-            connection, caller.tenant_id, execution_id, limit=wanted.rows, offset=start
+            connection, caller.tenant_id, execution_id, limit=wanted.rows, offset=start, value_bytes=most
         )
-    return page(attempts, wanted, _action_of, lambda _: start + wanted.limit)
+    return page(attempts, wanted, partial(_action_of, execution_id), lambda _: start + wanted.limit)
 
 
 def summary_of(row: StoredExecution) -> ExecutionSummary:
@@ -216,12 +238,13 @@ def summary_of(row: StoredExecution) -> ExecutionSummary:
     return ExecutionSummary(**_fields(row))
 
 
-async def _load(database: Database, tenant_id: UUID, execution_id: UUID) -> Execution:
-    async with database.snapshot() as connection:
-        row = await table.find_execution(connection, tenant_id, execution_id)
+async def _load(parts: GatewayParts, tenant_id: UUID, execution_id: UUID) -> Execution:
+    most = parts.settings.large_value_bytes
+    async with parts.database.snapshot() as connection:
+        row = await table.find_execution(connection, tenant_id, execution_id, value_bytes=most)
         if row is None:
-            raise _unknown()
-        attempts = await table.list_attempts(connection, tenant_id, execution_id)
+            raise unknown()
+        attempts = await table.list_attempts(connection, tenant_id, execution_id, value_bytes=most)
         is_waiting = row.status == ExecutionStatus.WAITING
         queued = await queued_for(connection, tenant_id, execution_id) if is_waiting else None
     return _execution_of(row, attempts, queued)
@@ -231,7 +254,7 @@ def _execution_of(row: StoredExecution, attempts: Sequence[StoredAttempt], queue
     return Execution(
         **_fields(row),
         waiting_for=None if queued is None else WaitingFor(queued),
-        actions=[_action_of(attempt) for attempt in attempts],
+        actions=[_action_of(row.id, attempt) for attempt in attempts],
     )
 
 
@@ -247,9 +270,9 @@ def _fields(row: StoredExecution) -> dict[str, Any]:
         "executed_actions": row.executed,
         "failed_actions": row.failed,
         "skipped_actions": row.skipped,
-        "input": _json(row.input),
-        "output": _json(row.output),
-        "error": _json(row.error),
+        "input": execution_value(row.id, "input", row.input),
+        "output": execution_value(row.id, "output", row.output),
+        "error": execution_value(row.id, "error", row.error),
         "created_at": id_time(row.id),
         "started_at": row.started_at,
         "finished_at": row.finished_at,
@@ -263,8 +286,8 @@ def _fields(row: StoredExecution) -> dict[str, Any]:
     }
 
 
-def _action_of(row: StoredAttempt) -> ActionExecution:
-    skipped = row.status == ActionStatus.SKIPPED and row.error is not None
+def _action_of(execution_id: UUID, row: StoredAttempt) -> ActionExecution:
+    skipped = row.status == ActionStatus.SKIPPED and row.error is not None and row.error.whole
     return ActionExecution(
         key=row.key,
         type=row.type,
@@ -273,10 +296,10 @@ def _action_of(row: StoredAttempt) -> ActionExecution:
         attempt=row.attempt,
         status=row.status,
         success=row.status == "completed",
-        input=_json(row.input),
-        output=_json(row.output),
-        error=None if skipped else _json(row.error),
-        why=_read_failure(row.error).message if skipped and row.error else None,
+        input=attempt_value(execution_id, row, "input", row.input),
+        output=attempt_value(execution_id, row, "output", row.output),
+        error=None if skipped else attempt_value(execution_id, row, "error", row.error),
+        why=_read_failure(row.error.text).message if skipped and row.error else None,
         started_at=row.started_at,
         finished_at=row.finished_at,
         duration_ms=_milliseconds(row.started_at, row.finished_at),
@@ -290,11 +313,6 @@ def _progress(row: StoredExecution) -> int:
     settled = min(row.executed + row.skipped, row.total)
     share = 100 * settled // row.total if row.total else 0
     return share if row.status in TERMINAL else min(share, 99)
-
-
-def _json(text: str | None) -> msgspec.Raw | None:
-    """Stored JSON text as it is: it goes out to the letter, and is not parsed on the way."""
-    return None if text is None else msgspec.Raw(text.encode())
 
 
 def _milliseconds(start: datetime | None, end: datetime | None) -> float | None:
@@ -314,7 +332,8 @@ def _bound(instant: datetime | None) -> UUID | None:
     return first_id_at(max(aware, datetime.fromtimestamp(0, UTC)))
 
 
-def _unknown() -> NotFound:
+def unknown() -> NotFound:
+    """There is none, or it is another tenant's."""
     return NotFound("There is no such execution.")
 
 

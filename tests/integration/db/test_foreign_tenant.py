@@ -192,6 +192,10 @@ OF_OTHERS: dict[str, Call] = {
     "execution_views.list_workflow_executions": lambda c, t, o: execution_views.list_workflow_executions(
         c, t, o.workflow, ALL, **PAGE
     ),
+    "execution_views.load_value": lambda c, t, o: execution_views.load_value(c, t, o.ended, "input"),
+    "execution_views.load_attempt_value": lambda c, t, o: execution_views.load_attempt_value(
+        c, t, o.ended, (0, 0, 1), "output"
+    ),
     "execution_views.list_attempts": lambda c, t, o: execution_views.list_attempts(c, t, o.ended),
     "executions.change_executions": lambda c, t, o: executions.change_executions(
         c, o.worker, [execution_change(t, o.running, 1, "completed", records=[action_row(position=1)])]

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from aiohttp import ClientResponse
 
 from libs.common.runtime import HttpServer, take_port
 from services.gateway.app import create_app
@@ -24,41 +25,46 @@ class Gateway:
     port: int
 
     @asynccontextmanager
-    async def stream(self, execution_id: str, **headers: str) -> AsyncGenerator[aiohttp.ClientResponse]:
-        url = f"http://127.0.0.1:{self.port}/api/v1/executions/{execution_id}/stream"
-        given = {**self.world.headers("acme"), **headers}
+    async def stream(
+        self, execution_id: str, headers: Mapping[str, str] | None = None, status: int = 200
+    ) -> AsyncGenerator[ClientResponse]:
+        """The answer of an event stream; `execution_id` may have a query behind it."""
+        path, _, query = execution_id.partition("?")
+        url = f"http://127.0.0.1:{self.port}/api/v1/executions/{path}/stream?{query}"
+        given = {**self.world.headers("acme"), **(headers or {})}
         async with aiohttp.ClientSession() as session, session.get(url, headers=given) as response:
-            assert response.status == 200
+            assert response.status == status
             yield response
 
     @asynccontextmanager
     async def following(self, execution_id: str, **headers: str) -> AsyncGenerator[AsyncIterator[dict[str, Any]]]:
         """The events, read as a browser does (WHATWG HTML 9.2.6)."""
-        async with self.stream(execution_id, **headers) as response:
+        async with self.stream(execution_id, headers) as response:
             yield read_events(response)
 
 
-async def read_events(response: aiohttp.ClientResponse) -> AsyncIterator[dict[str, Any]]:
+async def read_events(response: ClientResponse) -> AsyncIterator[dict[str, Any]]:
     fields: dict[str, list[str]] = {}
     async for raw in response.content:
         for line in raw.decode().removesuffix("\n").split("\r"):
-            if not line and fields:
-                yield {"number": fields["id"][-1], **json.loads("\n".join(fields["data"]))}
+            if not line and "data" in fields:
+                yield {"number": fields.get("id", [""])[-1], **json.loads("\n".join(fields["data"]))}
+            if not line:
                 fields = {}
             name, _, value = line.partition(":")
             fields.setdefault(name, []).append(value.removeprefix(" ")) if name else None
 
 
 @asynccontextmanager
-async def gateway(world: World, redis_url: str = "") -> AsyncGenerator[Gateway]:
+async def gateway(world: World, redis_url: str = "", streams: int = 100) -> AsyncGenerator[Gateway]:
     """Not to wait longer than twenty seconds for."""
-    streams = LiveStreams(redis_url)
-    app: Any = create_app(world.parts, streams)
+    live = LiveStreams(redis_url, streams)
+    app: Any = create_app(world.parts, live)
     server = HttpServer(app, take_port("127.0.0.1", 0), 1.0)
     server.start()
     try:
         async with asyncio.timeout(20):
-            yield Gateway(world, streams, server.port)
+            yield Gateway(world, live, server.port)
     finally:
-        await streams.close()
+        await live.close()
         await server.stop()
