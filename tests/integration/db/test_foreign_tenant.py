@@ -20,7 +20,9 @@ from libs.common.db import (
     api_keys,
     approvals,
     controlling,
+    event_views,
     event_waits,
+    events,
     execution_views,
     executions,
     idempotency,
@@ -37,6 +39,7 @@ from libs.common.db import (
 )
 from libs.common.db.accepting import insert_accepted
 from libs.common.db.pool import Connection, Database
+from libs.common.domain.events import NewEvent
 from libs.common.errors import NotFound
 from tests.factories import (
     action_row,
@@ -51,6 +54,7 @@ from tests.factories import (
 
 NOW = datetime.now(UTC)
 PAGE: dict[str, Any] = {"after": None, "limit": 50, "offset": 0}
+EVENTS: dict[str, Any] = {"first_id": None, "before_id": None, "limit": 50, "offset": 0}
 ALL = execution_views.ExecutionFilter()
 HASH = b"\x07" * 32
 _TABLES = """
@@ -76,6 +80,7 @@ class Owned:
     waiting: UUID
     asking: UUID
     approval: UUID
+    event: UUID
     ended: UUID
     call: UUID
     key: UUID
@@ -100,6 +105,9 @@ async def everything_of(connection: Connection) -> Owned:
         await signals.send_signals(connection, [signals.Signal(tenant, waiting, 0, 0, "event", "{}")])
     asking, approval = await make_execution(connection, tenant, workflow, "waiting"), new_id()
     await approvals.ask_approvals(connection, [approvals.NewApproval(tenant, approval, asking, 0, 0, "t", "", None)])
+    event = NewEvent(tenant, new_id(), "order", "{}", "api", dedupe_id="1")
+    async with connection.transaction():
+        await events.raise_events(connection, [event])
     await event_waits.add_event_waits(connection, [event_waits.EventWait(tenant, waiting, 1, 0, "deal", None, "{}")])
     ended = await make_execution(connection, tenant, workflow, "completed", records=[action_row()])
     call = call_row(tenant, trigger, ended)
@@ -122,6 +130,7 @@ async def everything_of(connection: Connection) -> Owned:
         waiting,
         asking,
         approval,
+        event.id,
         ended,
         call.id,
         key,
@@ -154,6 +163,9 @@ OF_OTHERS: dict[str, Call] = {
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
     "executions.release_execution": lambda c, t, o: executions.release_execution(c, t, o.running, 1),
+    "event_views.find_event": lambda c, t, o: event_views.find_event(c, t, o.event),
+    "event_views.list_events": lambda c, t, _: event_views.list_events(c, t, None, **EVENTS),
+    "event_views.list_events of a type": lambda c, t, _: event_views.list_events(c, t, "order", **EVENTS),
     "event_waits.drop_event_waits": lambda c, t, o: event_waits.drop_event_waits(c, [(t, o.waiting)]),
     "execution_views.find_execution": lambda c, t, o: execution_views.find_execution(c, t, o.ended),
     "execution_views.list_executions": lambda c, t, _: execution_views.list_executions(c, t, ALL, **PAGE),
@@ -214,6 +226,9 @@ OF_ONE_S_OWN: dict[str, Call] = {
         c, t, o.key, name="k", role="owner", prefix="sb_", hashed=b"other", expires_at=None
     ),
     "idempotency.claim_key": lambda c, t, o: idempotency.claim_key(c, t, "k", b"other", o.ended),
+    "events.raise_events": lambda c, t, _: events.raise_events(
+        c, [NewEvent(t, new_id(), "deal", "{}", "api", dedupe_id="1")]
+    ),
     "event_waits.add_event_waits": lambda c, t, o: event_waits.add_event_waits(
         c, [event_waits.EventWait(t, o.waiting, 1, 0, "*", None, "{}")]
     ),
