@@ -1,4 +1,4 @@
-"""THE door: whatever fires (a call, a click, the clock) becomes an execution here and nowhere else.
+"""THE door: whatever fires (a call, a click, the clock, an event) becomes an execution here and nowhere else.
 
 `accept` answers after the commit that holds the execution and, for a webhook, the log of the call. The message to the
 executors follows the commit; when it fails or this process dies first, the scheduler's sweep publishes it. So what
@@ -7,6 +7,7 @@ was answered with 202 runs, and it runs once, because taking an execution is a c
 
 import asyncio
 from collections.abc import Sequence
+from itertools import islice
 from uuid import UUID
 
 import msgspec
@@ -16,9 +17,11 @@ from libs.common.bus.messages import Ready, ReadyBatch, encode
 from libs.common.bus.protocol import Bus
 from libs.common.clock import new_id
 from libs.common.db.accepting import CallRow, ExecutionRow, insert_accepted
+from libs.common.db.events import RaisedEvent, Started, raise_events
 from libs.common.db.group_commit import GroupCommit
 from libs.common.db.idempotency import claim_key
 from libs.common.db.pool import Connection, Database
+from libs.common.domain.events import NewEvent
 from libs.common.errors import IdempotencyMismatch, Unavailable
 from libs.common.telemetry import metrics
 
@@ -26,6 +29,8 @@ _BATCH_ITEMS = 64
 """Executions in one message: enough to spread its cost, few enough to share a flood between executors."""
 _SNAPSHOT_BYTES = 16_384
 """A larger input is not carried by the message; the executor reads it from its row."""
+_RAISES_TOGETHER = 64
+"""Requests that raise events in one commit: each event may start hundreds of executions."""
 _PUBLISHES_UNDER_WAY = 64
 """With so many unconfirmed the bus is in trouble: further ones are left to the sweep."""
 
@@ -86,6 +91,7 @@ class Acceptor:
         self._database = database
         self._announcer = Announcer(bus)
         self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
+        self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent]](self._raise, max_batch=_RAISES_TOGETHER)
 
     async def accept(self, new: NewExecution, call: CallRow | None = None) -> UUID:
         """The execution (and the call that caused it) is committed. Raises `Unavailable` when the database is away."""
@@ -111,6 +117,20 @@ class Acceptor:
         self._announcer.announce([new.ready()])
         return new.id, False
 
+    async def raise_events(self, events: Sequence[NewEvent]) -> list[RaisedEvent]:
+        """The events are committed, all or none, with the executions that they start; one answer each.
+
+        Raises `EventIdTaken`, `Unavailable`. Those with a sender's id have a commit of their own, so that a refused
+        one takes nobody else's with it; others share one.
+        """
+        if any(event.dedupe_id is not None for event in events):
+            return (await self._raise([events]))[0]
+        return await self._raises.submit(events)
+
+    def announce_raised(self, raised: Sequence[RaisedEvent]) -> None:
+        """Tell the executors, in the background, what events have started, once that is committed."""
+        self._announcer.announce([_ready(started) for event in raised for started in event.started])
+
     async def accept_within(self, connection: Connection, new: Sequence[NewExecution]) -> None:
         """The executions are part of the caller's transaction; call `announce` after its commit."""
         await insert_accepted(connection, [execution.row() for execution in new])
@@ -126,6 +146,7 @@ class Acceptor:
     async def close(self) -> None:
         """Everything taken is committed and announced."""
         await self._commits.close()
+        await self._raises.close()
         await self._announcer.close()
 
     async def _write(self, batch: Sequence[_Entry]) -> Sequence[None]:
@@ -135,6 +156,22 @@ class Acceptor:
             await insert_accepted(connection, [execution.row() for execution in new], calls)
         self.announce(new)
         return [None] * len(batch)
+
+    async def _raise(self, batch: Sequence[Sequence[NewEvent]]) -> list[list[RaisedEvent]]:
+        async with self._database.transaction() as connection:
+            raised = await raise_events(connection, [event for events in batch for event in events])
+        self.announce_raised(raised)
+        answers = iter(raised)
+        return [list(islice(answers, len(events))) for events in batch]
+
+
+def _ready(started: Started) -> Ready:
+    row = started.row
+    new = NewExecution(
+        row.tenant_id, row.workflow_id, row.version, row.trigger_id, started.trigger_key, row.trigger_type,
+        row.input.encode(), row.actor, row.traceparent, row.id,
+    )  # fmt: skip
+    return new.ready()
 
 
 class Announcer:

@@ -15,7 +15,7 @@ from libs.common.db.pool import Connection
 
 DAYS_BACK = 1
 DAYS_AHEAD = 3
-_BY_ID = ("executions", "action_executions", "signals", "webhook_logs")
+_BY_ID = ("executions", "action_executions", "signals", "webhook_logs", "events")
 _BY_TIME = ("firings",)
 
 _EXISTING = """

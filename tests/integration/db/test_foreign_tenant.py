@@ -22,7 +22,9 @@ from libs.common.db import (
     collections,
     concurrency,
     controlling,
+    event_views,
     event_waits,
+    events,
     execution_views,
     executions,
     idempotency,
@@ -44,6 +46,7 @@ from libs.common.db import (
 )
 from libs.common.db.accepting import insert_accepted
 from libs.common.db.pool import Connection, Database
+from libs.common.domain.events import NewEvent
 from libs.common.domain.notifications import Notification
 from libs.common.domain.record_filters import RecordFilter, RecordOrder
 from libs.common.domain.records import Record, RecordChange, RecordKey
@@ -61,6 +64,7 @@ from tests.factories import (
 
 NOW = datetime.now(UTC)
 PAGE: dict[str, Any] = {"after": None, "limit": 50, "offset": 0}
+EVENTS: dict[str, Any] = {"first_id": None, "before_id": None, "limit": 50, "offset": 0}
 ALL = execution_views.ExecutionFilter()
 HASH = b"\x07" * 32
 _TABLES = """
@@ -86,6 +90,7 @@ class Owned:
     waiting: UUID
     asking: UUID
     approval: UUID
+    event: UUID
     ended: UUID
     call: UUID
     key: UUID
@@ -113,6 +118,9 @@ async def everything_of(connection: Connection) -> Owned:
         await signals.send_signals(connection, [signals.Signal(tenant, waiting, 0, 0, "event", "{}")])
     asking, approval = await make_execution(connection, tenant, workflow, "waiting"), new_id()
     await approvals.ask_approvals(connection, [approvals.NewApproval(tenant, approval, asking, 0, 0, "t", "", None)])
+    event = NewEvent(tenant, new_id(), "order", "{}", "api", dedupe_id="1")
+    async with connection.transaction():
+        await events.raise_events(connection, [event])
     await event_waits.add_event_waits(connection, [event_waits.EventWait(tenant, waiting, 1, 0, "deal", None, "{}")])
     ended = await make_execution(connection, tenant, workflow, "completed", records=[action_row()])
     call = call_row(tenant, trigger, ended)
@@ -133,8 +141,8 @@ async def everything_of(connection: Connection) -> Owned:
     await concurrency.enter(connection, [slot_entry(tenant, workflow, one) for one in (running, queued)])
     return Owned(
         tenant=tenant, workflow=workflow, trigger=trigger, pending=pending, running=running, paused=paused,
-        waiting=waiting, asking=asking, approval=approval, ended=ended, call=call.id, key=key, worker=worker,
-        queued=queued, job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id, notification=told,
+        waiting=waiting, asking=asking, approval=approval, event=event.id, ended=ended, call=call.id, key=key,
+        worker=worker, queued=queued, job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id, notification=told,
     )  # fmt: skip
 
 
@@ -186,6 +194,9 @@ OF_OTHERS: dict[str, Call] = {
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
     "executions.release_execution": lambda c, t, o: executions.release_execution(c, t, o.running, 1),
+    "event_views.find_event": lambda c, t, o: event_views.find_event(c, t, o.event),
+    "event_views.list_events": lambda c, t, _: event_views.list_events(c, t, None, **EVENTS),
+    "event_views.list_events of a type": lambda c, t, _: event_views.list_events(c, t, "order", **EVENTS),
     "event_waits.drop_event_waits": lambda c, t, o: event_waits.drop_event_waits(c, [(t, o.waiting)]),
     "execution_views.find_execution": lambda c, t, o: execution_views.find_execution(c, t, o.ended),
     "execution_views.list_executions": lambda c, t, _: execution_views.list_executions(c, t, ALL, **PAGE),
@@ -277,6 +288,9 @@ OF_ONE_S_OWN: dict[str, Call] = {
     "local_results.keep_results": lambda c, t, o: local_results.keep_results(c, [((t, o.ended, "k"), {})]),
     "notifications.insert_notifications": lambda c, t, _: notifications.insert_notifications(
         c, [notification_of(t, new_id())]
+    ),
+    "events.raise_events": lambda c, t, _: events.raise_events(
+        c, [NewEvent(t, new_id(), "deal", "{}", "api", dedupe_id="1")]
     ),
     "event_waits.add_event_waits": lambda c, t, o: event_waits.add_event_waits(
         c, [event_waits.EventWait(t, o.waiting, 1, 0, "*", None, "{}")]

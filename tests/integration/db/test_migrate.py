@@ -96,7 +96,7 @@ async def test_days_from_yesterday_on_have_partitions_and_are_made_once(database
     async with database.connection() as connection:
         made = await make_partitions(connection, moment)
         assert await make_partitions(connection, moment) == []
-        for table in ("executions", "action_executions", "signals", "webhook_logs", "firings"):
+        for table in ("executions", "action_executions", "signals", "webhook_logs", "events", "firings"):
             existing = {row["name"] for row in await connection.fetch(_PARTITIONS, table)}
             wanted = {f"{table}_{day:%Y%m%d}" for day in days}
             assert wanted <= existing

@@ -12,7 +12,10 @@ from libs.common.db.accepting import insert_accepted
 from libs.common.db.api_keys import find_credential
 from libs.common.db.approvals import NewApproval, ask_approvals, list_approvals
 from libs.common.db.controlling import cancel_executions, pause_execution, resume_execution, wishes_for
+from libs.common.db.event_ids import forget_old_event_ids
+from libs.common.db.event_views import find_event, list_events
 from libs.common.db.event_waits import drop_event_waits, tell_waits
+from libs.common.db.events import raise_events
 from libs.common.db.execution_views import (
     ExecutionFilter,
     find_execution,
@@ -43,7 +46,7 @@ from tests.integration.db.statements import plan_of, statements
 TENANTS, ROWS = 100, 20_000
 BIG = (
     "executions", "action_executions", "signals", "event_waits", "approvals", "webhook_logs", "idempotency_keys",
-    "triggers",
+    "events", "event_ids", "triggers",
 )  # fmt: skip
 MOST_BLOCKS = 100
 """Of all big tables and their indexes together. The rows of each alone fill more than twice as many."""
@@ -76,6 +79,16 @@ awaited AS (
 asked AS (
     INSERT INTO approvals (tenant_id, id, execution_id, workflow_id, position, title, message, decided_at, decision)
     SELECT tenant_id, id, id, workflow_id, 0, 'Go on?', 'some message', now(), 'approve' FROM filled),
+happened AS (
+    INSERT INTO events (tenant_id, id, type, data, source, depth, started, told, outcomes)
+    SELECT tenant_id, id, 'order_paid', '{"text": "some data"}', 'api', 0, 0, 0, '[]' FROM filled),
+named AS (
+    INSERT INTO event_ids (tenant_id, dedupe_id, request_hash, event_id)
+    SELECT tenant_id, id::text, '\\x00', id FROM filled),
+listened AS (
+    INSERT INTO triggers (tenant_id, id, workflow_id, key, type, config, enabled)
+    SELECT tenant_id, gen_random_uuid(), workflow_id, 'on_' || id, 'event',
+           json_build_object('event', 'invoice_' || id), true FROM filled),
 called AS (
     INSERT INTO webhook_logs (tenant_id, id, trigger_id, execution_id, outcome, status, method, query, headers, ip,
                               user_agent, microseconds)
@@ -137,6 +150,12 @@ async def tell(connection: Connection, at: Ids) -> None:
     assert await tell_waits(connection, [Happening(event, id_time(event.id))]) == {event.id: [at["pending"]]}
 
 
+async def raise_one(connection: Connection, at: Ids) -> None:
+    event = NewEvent(at["tenant"], new_id(), f"invoice_{at['pending']}", "{}", "api", dedupe_id=str(new_id()))
+    (raised,) = await raise_events(connection, [event])
+    assert len(raised.execution_ids) == 1
+
+
 async def run_again(connection: Connection, at: Ids) -> None:
     kept = await repeat_execution(
         connection, at["tenant"], at["ended"], new_id=new_id(), version=1, input_json="{}", actor=None, traceparent="",
@@ -155,6 +174,15 @@ HOT: dict[str, Callable[[Connection, Ids], Awaitable[object]]] = {
     "load the signals": lambda c, at: signals_of(c, [(at["tenant"], at["pending"])]),
     "wake what was signalled": lambda c, at: wake_signalled(c, [Place(at["tenant"], at["paused"], 0, 0)]),
     "tell what waits for an event": tell,
+    "raise an event": raise_one,
+    "newest events": lambda c, at: list_events(
+        c, at["tenant"], None, first_id=None, before_id=None, limit=20, offset=0
+    ),
+    "newest events of a type": lambda c, at: list_events(
+        c, at["tenant"], "order_paid", first_id=None, before_id=at["ended"], limit=20, offset=0
+    ),
+    "show an event": lambda c, at: find_event(c, at["tenant"], at["ended"]),
+    "forget old ids of events": lambda c, _: forget_old_event_ids(c),
     "no event is waited for": lambda c, at: drop_event_waits(c, [(at["tenant"], at["pending"])]),
     "ask for an approval": lambda c, at: ask_approvals(
         c, [NewApproval(at["tenant"], new_id(), at["pending"], 0, 0, "Go on?", "", None)]

@@ -12,7 +12,7 @@ from services.scheduler.housekeeping import Housekeeping
 from tests.integration.conftest import World
 from tests.integration.gateway.definitions import workflow
 
-TABLES = ("executions", "action_executions", "signals", "webhook_logs", "firings")
+TABLES = ("executions", "action_executions", "signals", "webhook_logs", "events", "firings")
 MONTH = 30 * 86_400
 _NAMES = "SELECT relname FROM pg_class WHERE relname ~ '^[a-z_]+_[0-9]{8}$' AND relkind = 'r'"
 _INSERT = """

@@ -1,0 +1,27 @@
+"""Finding the triggers that an event may start: by tenant and pattern, those of all events of a transaction at once."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from libs.common.db.pool import Connection
+from libs.common.domain.events import EventTrigger
+
+# OFFSET 0 keeps the look-up as it stands: planned while there are few triggers, a join would go through all of them.
+_FIND = """
+SELECT wanted.tenant_id, found.id, found.key, wanted.pattern, found.conditions, found.workflow_id, found.name,
+       found.version, found.slug
+  FROM unnest($1::uuid[], $2::text[]) AS wanted (tenant_id, pattern)
+ CROSS JOIN LATERAL (
+       SELECT tr.id, tr.key, tr.conditions, tr.workflow_id, w.name, w.version, t.slug
+         FROM triggers tr
+         JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id AND w.enabled AND w.deleted_at IS NULL
+         JOIN tenants t ON t.tenant_id = tr.tenant_id AND t.status = 'active'
+        WHERE tr.tenant_id = wanted.tenant_id AND tr.type = 'event' AND tr.config ->> 'event' = wanted.pattern
+          AND tr.enabled OFFSET 0) AS found
+"""
+
+
+async def find_event_triggers(connection: Connection, wanted: Sequence[tuple[UUID, str]]) -> list[EventTrigger]:
+    """The triggers that have one of these patterns (tenant, pattern) and can start their workflow."""
+    tenants, patterns = [tenant for tenant, _ in wanted], [pattern for _, pattern in wanted]
+    return [EventTrigger(*row.values()) for row in await connection.fetch(_FIND, tenants, patterns)]
