@@ -109,7 +109,7 @@ RETURNING tenant_id, execution_id
 
 
 async def _queue_up(connection: Connection, entries: Sequence[Entry]) -> set[Place]:
-    """Everybody has a row. Returns those who had none."""
+    """Everybody has a row. Returns those who had none. Sorted, for copies of a message that come at one moment."""
     rows = [(one.tenant_id, one.workflow_id, one.execution_id, one.key, one.limit) for one in entries]
     return {Place(*row.values()) for row in await connection.fetch(_QUEUE_UP, *columns(rows, 5))}
 
