@@ -23,7 +23,6 @@ from services.executor.journal import Journal
 
 _RETRY_SECONDS = 0.5
 _log = structlog.get_logger(__name__)
-_PARKED = Turn()
 
 
 class Admission:
@@ -75,7 +74,7 @@ def _entry(held: Held) -> Entry | None:
 def _turn(held: Held, answer: Entered | None, now: datetime) -> Turn | None:
     held.queued = answer is not None and answer.answer == "queued"
     if held.queued:
-        return _PARKED
+        return Turn(wake_at=held.run.deadline)
     if answer is not None and answer.answer == "skipped":
         return Turn(end=held.run.interrupt(ExecutionStatus.CANCELLED, skipped(answer.holder), now))
     return None

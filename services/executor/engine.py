@@ -104,8 +104,8 @@ class Engine:
     async def start(self, batch: Sequence[Held]) -> None:
         """Take the executions and run them; returns when each is durably taken, ended or known to be another's."""
         now = self._clock.now()
-        items = [(held, self._next_turn(held)) for held in batch if not _asks(held)]
-        if asking := [held for held in batch if _asks(held)]:
+        items = [(held, self._next_turn(held)) for held in batch if not _asks(held, now)]
+        if asking := [held for held in batch if _asks(held, now)]:
             items += [(held, turn or self._next_turn(held)) for held, turn in await self._admission.admit(asking, now)]
         written = await self._journal.record_all(items, now)
         taken = len(items) - written.count(None)
@@ -244,9 +244,11 @@ class Engine:
         return _guarded(held, lambda: _controlled_turn(held, now))
 
 
-def _asks(held: Held) -> bool:
-    """Whether it needs a slot to begin. What has begun has one."""
-    return held.key_of is not None and held.wish is None and not held.run.attempts.were_remembered
+def _asks(held: Held, now: datetime) -> bool:
+    """Whether it needs a slot to begin. What has begun has one; what is to end at once needs none."""
+    if held.key_of is None or held.wish is not None or held.run.attempts.were_remembered:
+        return False
+    return held.run.deadline is None or now < held.run.deadline
 
 
 def _controlled_turn(held: Held, now: datetime) -> Turn:

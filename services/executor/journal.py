@@ -25,6 +25,7 @@ from libs.common.domain.execution import ExecutionStatus
 from libs.common.domain.turns import Turn
 from libs.common.errors import Unavailable
 from libs.common.telemetry import metrics
+from services.executor.due import DueExecutions
 from services.executor.entries import entry_of, unstorable
 from services.executor.held import Held
 from services.executor.live import LiveReporter
@@ -41,6 +42,7 @@ class Journal:
     ) -> None:
         """`announcer`: who is told of executions that others started; `live`: of everything that became true."""
         self._database, self._worker, self._announcer, self._live = database, worker, announcer, live
+        self._due = DueExecutions(database, announcer)
         self._commits = GroupCommit[Entry, Written | None](self._write, observe=metrics.observe_journal_flush)
 
     async def record(self, held: Held, turn: Turn, now: datetime) -> Written | None:
@@ -90,6 +92,7 @@ class Journal:
     async def close(self) -> None:
         """Everything recorded is durable."""
         await self._commits.close()
+        await self._due.close()
 
     async def _write(self, batch: Sequence[Entry]) -> Sequence[Written | None]:
         while True:
@@ -100,6 +103,8 @@ class Journal:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             self._announcer.announce([_ready(one) for one in flush.started])
+            if any(entry.more.has_ended or entry.more.listening or entry.more.queued for entry in batch):
+                self._due.look()
             return flush.written
 
 

@@ -191,6 +191,7 @@ async def change_executions(connection: Connection, worker: UUID, changes: Seque
 
     An id left out belongs to somebody else by now (or has ended): its caller must stop.
     """
+    changes = sorted(changes, key=lambda change: change.id)  # rows are locked in this order, here and by who cancels
     heads = [
         (c.tenant_id, c.id, c.epoch, c.claims, c.status, c.wake_at, c.output, c.error, c.total, c.executed, c.failed,
          c.skipped, c.started_at, c.finished_at)

@@ -5,6 +5,7 @@ begins, an event is raised. What these make has an id or a place of its own, so 
 tries its transaction again, is nothing.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -12,17 +13,22 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.clock import new_id
 from libs.common.db.approvals import NewApproval, ask_approvals
 from libs.common.db.children import Child, Started, leave_children, start_children
 from libs.common.db.event_waits import EventWait, add_event_waits
+from libs.common.db.events import RaisedEvent, raise_events
 from libs.common.db.local_writes import LocalWrite, perform_local_writes
 from libs.common.db.pool import Connection
 from libs.common.db.signals import Place, clear_signals
 from libs.common.domain.action_config import read_config
-from libs.common.domain.configs.flow import RunWorkflowConfig, WaitConfig
+from libs.common.domain.configs.flow import EmitEventConfig, RunWorkflowConfig, WaitConfig
+from libs.common.domain.event_names import NAME as EVENT_NAME
+from libs.common.domain.events import MAX_DATA_BYTES, NewEvent
 from libs.common.domain.execution import Failure
 from libs.common.domain.flow import latest_end
 from libs.common.domain.pure_actions import ActionFailed
+from libs.common.domain.record_events import record_events
 from libs.common.domain.turns import Outcome
 
 _MAX_TEXT = 10_000
@@ -107,6 +113,22 @@ class _Work:
             results = await perform_local_writes(self.connection, [action.write for _, action in actions])
             for (number, _), result in zip(actions, results, strict=True):
                 self.outcomes[number] = Outcome(result.output, result.failure)
+            changes = zip((action for _, action in actions), results, strict=True)
+            await self.raise_([
+                event
+                for action, result in changes if result.change is not None
+                for event in record_events(
+                    result.change, new_id, chain=action.chain, execution_id=action.write.execution_id,
+                    actor=action.write.actor, traceparent=action.traceparent,
+                )
+            ])  # fmt: skip
+
+    async def raise_(self, events: Sequence[NewEvent]) -> list[RaisedEvent]:
+        """Raise the events, and have what they start announced."""
+        raised = await raise_events(self.connection, events) if events else []
+        rows = [started.row for event in raised for started in event.started]
+        self.started += [Started(row.tenant_id, row.id, row.workflow_id, row.version, row.traceparent) for row in rows]
+        return raised
 
 
 _CarryOut: TypeAlias = Callable[[_Work, Sequence[_Wanted]], Awaitable[None]]
@@ -140,6 +162,32 @@ async def _wait(work: _Work, wanted: Sequence[_Wanted]) -> None:
     await ask_approvals(work.connection, [_approval(one) for one in wanted if one.config.approval is not None])
     for one in wanted:
         work.outcomes[one.number] = Outcome(state=_state(one), wake_at=one.until)
+
+
+async def _emit(work: _Work, wanted: Sequence[_Wanted]) -> None:
+    events: dict[int, NewEvent] = {}
+    for one in wanted:
+        event = _event(one.action, one.config)
+        if isinstance(event, Failure):
+            work.outcomes[one.number] = Outcome(failure=event)
+        else:
+            events[one.number] = event
+    raised = await work.raise_(list(events.values()))
+    for number, event in zip(events, raised, strict=True):
+        told = {"event_id": str(event.id), "execution_ids": [str(one) for one in event.execution_ids]}
+        work.outcomes[number] = Outcome(told)
+
+
+def _event(action: LocalAction, config: EmitEventConfig) -> NewEvent | Failure:
+    if re.fullmatch(EVENT_NAME, config.event) is None:
+        return Failure("invalid_config", "event is not a name such as deal.won")
+    data, write = _text_of(config.data), action.write
+    if len(data) > MAX_DATA_BYTES:
+        return Failure("invalid_config", f"data is larger than {MAX_DATA_BYTES // 1024} KiB")
+    return NewEvent(
+        write.tenant_id, action.id, config.event, data, "action", action.chain, f"{write.execution_id}:{write.key}",
+        write.execution_id, write.actor, action.traceparent,
+    )  # fmt: skip
 
 
 def _state(one: _Wanted) -> dict[str, Any]:
@@ -179,4 +227,5 @@ def _text_of(value: Any) -> str:
 _KINDS: Mapping[str, tuple[type[msgspec.Struct], _CarryOut]] = {
     "run_workflow": (RunWorkflowConfig, _run_workflows),
     "wait": (WaitConfig, _wait),
+    "emit_event": (EmitEventConfig, _emit),
 }

@@ -10,12 +10,14 @@ from litestar.params import FromPath, QueryParameter
 
 from libs.common.clock import new_id
 from libs.common.db.collections import Collection, hold_collections
+from libs.common.db.events import RaisedEvent, raise_events
 from libs.common.db.pool import Connection
 from libs.common.db.record_search import search_records
 from libs.common.db.records import find_record, lock_records, write_records
 from libs.common.domain.faults import struct_faults
 from libs.common.domain.json_merge import merge_patch
 from libs.common.domain.json_schema import instance_faults
+from libs.common.domain.record_events import record_events
 from libs.common.domain.record_filters import NEWEST_FIRST
 from libs.common.domain.records import (
     STANDARD_COLLECTIONS,
@@ -109,7 +111,8 @@ async def create_record(request: AnyRequest, name: FromPath[str]) -> Response[Re
     async with parts_of(request).database.transaction() as connection:
         collection = await _hold(connection, request, name, make=True)
         _fit(collection, data)
-        await write_records(connection, [RecordChange(None, record)])
+        raised = await _write(connection, request, RecordChange(None, record))
+    parts_of(request).acceptor.announce_raised(raised)
     return _answer(record, 201)
 
 
@@ -158,7 +161,8 @@ async def delete_record(request: AnyRequest, name: FromPath[str], record_id: Fro
     async with parts_of(request).database.transaction() as connection:
         await _hold(connection, request, name)
         old = await _locked(connection, request, name, record_id)
-        await write_records(connection, [RecordChange(old, None)])
+        raised = await _write(connection, request, RecordChange(old, None))
+    parts_of(request).acceptor.announce_raised(raised)
 
 
 async def _change(
@@ -174,8 +178,15 @@ async def _change(
         if is_same(old, data, tags):
             return _answer(old)
         new = revised(old, data, tags, caller.actor, now)
-        await write_records(connection, [RecordChange(old, new)])
+        raised = await _write(connection, request, RecordChange(old, new))
+    parts_of(request).acceptor.announce_raised(raised)
     return _answer(new)
+
+
+async def _write(connection: Connection, request: AnyRequest, change: RecordChange) -> list[RaisedEvent]:
+    """Make the change true and raise its events; what they start is to be announced after the commit."""
+    await write_records(connection, [change])
+    return await raise_events(connection, record_events(change, new_id, actor=caller_of(request).actor))
 
 
 async def _hold(connection: Connection, request: AnyRequest, name: str, *, make: bool = False) -> Collection:

@@ -142,7 +142,8 @@ async def everything_of(connection: Connection) -> Owned:
     return Owned(
         tenant=tenant, workflow=workflow, trigger=trigger, pending=pending, running=running, paused=paused,
         waiting=waiting, asking=asking, approval=approval, event=event.id, ended=ended, call=call.id, key=key,
-        worker=worker, queued=queued, job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id, notification=told,
+        worker=worker, queued=queued, job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id,
+        notification=told,
     )  # fmt: skip
 
 
