@@ -36,7 +36,9 @@ from services.gateway.routes import (
     action_types,
     admin,
     api_keys,
+    approvals,
     controlling,
+    events,
     execution_log,
     executions,
     jobs,
@@ -54,7 +56,7 @@ _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
     controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, jobs.ROUTER, secrets.ROUTER,
-    action_types.ROUTER,
+    action_types.ROUTER, events.ROUTER, approvals.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
@@ -66,6 +68,8 @@ _BODIES = (
     *testing.BODIES,
     *jobs.BODIES,
     *secrets.BODIES,
+    *events.BODIES,
+    *approvals.BODIES,
 )
 
 
