@@ -22,7 +22,7 @@ from services.gateway.bodies import AnyRequest, read_object_or_list
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, id_bound, page, window
 from services.gateway.parts import Caller
-from services.gateway.routes.running import traceparent_of
+from services.gateway.routes.running import idempotency_key, traceparent_of
 
 MAX_BATCH = 100
 
@@ -94,20 +94,23 @@ BODIES = (RaiseEvent, RaiseEvents)
 )  # fmt: skip
 async def raise_events(request: AnyRequest) -> Response[Raised | RaisedMany]:
     """One event, or `{"events": […]}` (a bare list will do) with at most 100, which are raised all or none. Answers 202
-    after the commit that holds every execution they start.
+    after the commit that holds every execution they start. `Idempotency-Key` stands for the `id` of events without one.
     """
     body = await read_object_or_list(request)
     places = _places(body)
     faults = [fault for path, raw in places.items() for fault in _event_faults(raw, path)]
     if faults:
         raise InvalidInput(faults)
-    caller, traceparent = caller_of(request), traceparent_of(request)
-    events = {path: _new_event(msgspec.convert(raw, RaiseEvent), caller, traceparent) for path, raw in places.items()}
+    caller, key, traceparent = caller_of(request), idempotency_key(request), traceparent_of(request)
+    events = {
+        path: _new_event(msgspec.convert(raw, RaiseEvent), None if key is None else key + path, caller, traceparent)
+        for path, raw in places.items()
+    }
     try:
         raised = await parts_of(request).acceptor.raise_events(list(events.values()))
     except EventIdTaken as error:
         taken = [path for path, event in events.items() if event.id in error.event_ids]
-        raise InvalidInput([Fault(join_path(path, "id"), _lower(error.detail)) for path in taken]) from None
+        raise InvalidInput([_taken(path, places[path]) for path in taken]) from None
     return _answer(raised, single="" in places)
 
 
@@ -131,14 +134,19 @@ def _event_faults(raw: object, path: str) -> list[Fault]:
     return faults
 
 
-def _new_event(sent: RaiseEvent, caller: Caller, traceparent: str) -> NewEvent:
+def _taken(path: str, raw: dict[str, Any]) -> Fault:
+    where = join_path(path, "id") if raw.get("id") is not None else "headers.Idempotency-Key"
+    return Fault(where, "was used within 24 hours for an event of another type or with other data")
+
+
+def _new_event(sent: RaiseEvent, key: str | None, caller: Caller, traceparent: str) -> NewEvent:
     return NewEvent(
         tenant_id=caller.tenant_id,
         id=new_id(),
         type=sent.type,
         data=_encode(sent.data).decode(),
         source="api",
-        dedupe_id=sent.id,
+        dedupe_id=key if sent.id is None else sent.id,
         actor=caller.actor,
         traceparent=traceparent,
     )
@@ -152,10 +160,6 @@ def _answer(raised: Sequence[RaisedEvent], *, single: bool) -> Response[Raised |
     if items[0].duplicate:
         headers["Idempotent-Replayed"] = "true"
     return Response(items[0], status_code=202, headers=headers)
-
-
-def _lower(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:].rstrip(".")
 
 
 @get("/events", responses=problems(400, 403, 422), summary="List events")

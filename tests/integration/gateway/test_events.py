@@ -1,5 +1,6 @@
 """Raising events over HTTP: what is started and answered, sender's ids, bad bodies, and the log."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -107,6 +108,33 @@ async def test_an_id_of_another_event_is_a_fault_and_nothing_is_raised(acme: Wor
     assert (batch.status_code, [fault["path"] for fault in batch.json()["errors"]]) == (422, ["events[1].id"])
     assert (await acme.count("events"), await acme.count("event_ids")) == (1, 1)
     assert not (await raised(acme, fresh))["duplicate"]
+
+
+async def test_an_idempotency_key_stands_for_ids_that_are_not_given(acme: World) -> None:
+    batch = [{"type": "a"}, {"type": "a"}, {"type": "a", "id": "evt_1"}]
+    first = await raised(acme, batch, Idempotency_Key="k")
+    again = await raised(acme, batch, Idempotency_Key="k")
+    assert [item["event_id"] for item in again["items"]] == [item["event_id"] for item in first["items"]]
+    assert len({item["event_id"] for item in first["items"]}) == 3
+    single = await raised(acme, {"type": "a"}, Idempotency_Key="k")
+    assert not single["duplicate"]
+    other = await acme.call("POST", "/events", {"type": "b"}, Idempotency_Key="k")
+    assert (other.status_code, other.json()["errors"][0]["path"]) == (422, "headers.Idempotency-Key")
+    assert await acme.count("events") == 4
+
+
+async def test_what_many_raise_at_once_is_each_one_s_own(acme: World) -> None:
+    """They share commits; one with a bad id is refused alone."""
+    await acme.made(listener("All", "*"))
+    await raised(acme, {"type": "first", "id": "taken"})
+    sent = [{"type": f"e{n}", "id": "taken"} if n % 10 == 5 else {"type": f"e{n}"} for n in range(30)]
+    answers = await asyncio.gather(*[acme.call("POST", "/events", one) for one in sent])
+    assert [answer.status_code for answer in answers] == [422 if n % 10 == 5 else 202 for n in range(30)]
+    for one, answer in zip(sent, answers, strict=True):
+        if answer.status_code == 202:
+            (execution_id,) = answer.json()["execution_ids"]
+            assert (await acme.call("GET", f"/executions/{execution_id}")).json()["input"]["type"] == one["type"]
+    assert await acme.count("executions") == 28
 
 
 @pytest.mark.parametrize(
