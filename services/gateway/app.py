@@ -37,8 +37,10 @@ from services.gateway.routes import (
     action_types,
     admin,
     api_keys,
+    approvals,
     collections,
     controlling,
+    events,
     execution_log,
     execution_values,
     executions,
@@ -59,7 +61,8 @@ _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
     controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER,
-    secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER, action_types.ROUTER,
+    secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER, events.ROUTER, approvals.ROUTER,
+    action_types.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
@@ -73,6 +76,8 @@ _BODIES = (
     *secrets.BODIES,
     *collections.BODIES,
     *records.BODIES,
+    *events.BODIES,
+    *approvals.BODIES,
 )
 
 

@@ -11,7 +11,7 @@ import msgspec
 from litestar import Request
 from litestar.datastructures import State
 
-from libs.common.domain.faults import is_object, struct_faults
+from libs.common.domain.faults import is_array, is_object, struct_faults
 from libs.common.errors import InvalidInput, MalformedInput, UnsupportedType
 from libs.common.json_input import decode_json
 
@@ -36,13 +36,27 @@ async def read_object(request: AnyRequest) -> dict[str, Any]:
     return parse_object(await request.body())
 
 
+async def read_object_or_list(request: AnyRequest) -> dict[str, Any] | list[Any]:
+    """The body as a JSON object or a list. Raises as `read_struct`, but checks no field."""
+    _check_content_type(request.headers.get("content-type"))
+    value = _parse(await request.body())
+    if not is_object(value) and not is_array(value):
+        raise MalformedInput("The body must be a JSON object or a list.")
+    return value
+
+
 def parse_object(raw: bytes) -> dict[str, Any]:
     """JSON text as an object. Raises `MalformedInput`."""
-    if not raw.strip():
-        raise MalformedInput("The body is empty; a JSON object is expected.")
-    value: object = decode_json(raw)
+    value = _parse(raw)
     if not is_object(value):
         raise MalformedInput("The body must be a JSON object.")
+    return value
+
+
+def _parse(raw: bytes) -> Any:
+    if not raw.strip():
+        raise MalformedInput("The body is empty; a JSON object is expected.")
+    value: Any = decode_json(raw)
     _check_unique_names(raw)
     return value
 

@@ -47,9 +47,13 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
     }
 
 
-def takes(shape: type[msgspec.Struct] | None, *, required: bool = True) -> type[Operation]:
-    """Describes the body that a handler reads itself; `None`: any JSON object."""
-    schema = Schema(type=cast("Any", "object")) if shape is None else Reference(ref=_SCHEMAS + shape.__name__)
+def takes(*shapes: type[msgspec.Struct] | None, required: bool = True) -> type[Operation]:
+    """Describes the body that a handler reads itself: one of the shapes; `None`: any JSON object."""
+    schemas = [
+        Schema(type=cast("Any", "object")) if shape is None else Reference(ref=_SCHEMAS + shape.__name__)
+        for shape in shapes
+    ]
+    schema = schemas[0] if len(schemas) == 1 else Schema(one_of=schemas)
 
     @dataclass
     class Described(Operation):
@@ -88,6 +92,8 @@ def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
             Tag("Workflows"),
             Tag("Executions"),
             Tag("Triggers"),
+            Tag("Events"),
+            Tag("Approvals"),
             Tag("Catalogue"),
             Tag("Data"),
             Tag("Notifications"),

@@ -7,12 +7,14 @@ that the last page says so.
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
 from litestar.params import QueryParameter
 
+from libs.common.clock import first_id_at
 from libs.common.errors import Fault, InvalidInput
 
 DEFAULT_LIMIT = 50
@@ -22,6 +24,9 @@ Cursor: TypeAlias = Annotated[str | None, QueryParameter(description="`next_curs
 Offset: TypeAlias = Annotated[
     int, QueryParameter(ge=0, le=1_000_000, description="Items to leave out; prefer `cursor`")
 ]
+
+From: TypeAlias = Annotated[datetime | None, QueryParameter(name="from", description="Created at or after (RFC 3339)")]
+To: TypeAlias = Annotated[datetime | None, QueryParameter(name="to", description="Created before (RFC 3339)")]
 
 Item = TypeVar("Item")
 Stored = TypeVar("Stored")
@@ -75,6 +80,14 @@ class Window(msgspec.Struct, frozen=True):
 def window(limit: int, cursor: str | None, offset: int) -> Window:
     """What to read for the query parameters. Raises `InvalidInput` for a cursor that we never gave."""
     return Window(limit, None if cursor is None else _open_cursor(cursor), offset)
+
+
+def id_bound(instant: datetime | None) -> UUID | None:
+    """The smallest id of that moment, for lists by time; a time without a zone is UTC."""
+    if instant is None:
+        return None
+    aware = instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+    return first_id_at(max(aware, datetime.fromtimestamp(0, UTC)))
 
 
 def page(

@@ -95,13 +95,16 @@ async def tell_waits(connection: Connection, happenings: Sequence[Happening]) ->
         return {}
     told: dict[UUID, list[UUID]] = {}
     signals: list[Signal] = []
-    for place, happening in found.items():
+    # In the order of their keys, as everybody takes locks: for waits of executions that have ended nothing else does.
+    places = sorted(found, key=msgspec.structs.astuple)
+    for place in places:
+        happening = found[place]
         told.setdefault(happening.event.id, []).append(place.execution_id)
         at = (place.tenant_id, place.execution_id, place.position, place.iteration)
         signals.append(Signal(*at, "event", happening.signal))
     await send_signals(connection, signals)
-    places = zip(*[msgspec.structs.astuple(place) for place in found], strict=True)
-    await connection.execute(_REMOVE, *[list(column) for column in places])
+    columns = zip(*[msgspec.structs.astuple(place) for place in places], strict=True)
+    await connection.execute(_REMOVE, *[list(column) for column in columns])
     return told
 
 

@@ -32,7 +32,7 @@ class EventIdTaken(IdempotencyMismatch):
     """Some of the senders' ids stand for other events; `event_ids`: which of the events to be raised have them."""
 
     def __init__(self, event_ids: frozenset[UUID]) -> None:
-        super().__init__("The id was used within 24 hours for an event of another type or with other data.")
+        super().__init__("An id was used within 24 hours for an event of another type or with other data.")
         self.event_ids = event_ids
 
 

@@ -1,7 +1,7 @@
 """Executions: lists, one with the record of every attempt, and its live stream."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
@@ -11,7 +11,7 @@ from litestar import Response, Router, get
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
 
-from libs.common.clock import first_id_at, id_time
+from libs.common.clock import id_time
 from libs.common.db import execution_views as table
 from libs.common.db.execution_views import ExecutionFilter, StoredAttempt, StoredExecution
 from libs.common.db.slots import QueuedFor, queued_for
@@ -23,7 +23,7 @@ from services.gateway.auth import caller_of, parts_of, recheck, require_member
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
 from services.gateway.live import EVENT_STREAM, LiveStreams, Seen, opened
-from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
+from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, id_bound, page, window
 from services.gateway.parts import GatewayParts
 from services.gateway.values import attempt_value, execution_value
 
@@ -34,10 +34,8 @@ Statuses: TypeAlias = Annotated[
     list[Status] | None, QueryParameter(name="status", description="May stand several times")
 ]
 TriggerKind: TypeAlias = Annotated[
-    Literal["manual", "schedule", "webhook", "event"] | None, QueryParameter(name="trigger_type")
+    Literal["manual", "schedule", "webhook", "event", "workflow", "failure"] | None, QueryParameter(name="trigger_type")
 ]
-From: TypeAlias = Annotated[datetime | None, QueryParameter(name="from", description="Created at or after (RFC 3339)")]
-To: TypeAlias = Annotated[datetime | None, QueryParameter(name="to", description="Created before (RFC 3339)")]
 
 LastEventId: TypeAlias = Annotated[
     str | None, QueryParameter(description="The id of the last event that was received, where no header can be set")
@@ -322,14 +320,7 @@ def _milliseconds(start: datetime | None, end: datetime | None) -> float | None:
 def _filter(
     statuses: list[Status] | None, trigger_type: str | None, start: datetime | None, end: datetime | None
 ) -> ExecutionFilter:
-    return ExecutionFilter(tuple(statuses) if statuses else None, trigger_type, _bound(start), _bound(end))
-
-
-def _bound(instant: datetime | None) -> UUID | None:
-    if instant is None:
-        return None
-    aware = instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
-    return first_id_at(max(aware, datetime.fromtimestamp(0, UTC)))
+    return ExecutionFilter(tuple(statuses) if statuses else None, trigger_type, id_bound(start), id_bound(end))
 
 
 def unknown() -> NotFound:

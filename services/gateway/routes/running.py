@@ -49,7 +49,7 @@ async def execute(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[
     """Answers 202 at once. With `Idempotency-Key` a retry within 24 hours starts nothing new and gives the same
     answer.
     """
-    caller, key = caller_of(request), _idempotency_key(request)
+    caller, key = caller_of(request), idempotency_key(request)
     raw = await request.body()
     body = to_struct(await read_object(request), Execute) if raw else Execute()
     startable = await _startable(request, caller, workflow_id, body.input)
@@ -101,7 +101,8 @@ def _answer(execution_id: UUID, *, replayed: bool) -> Response[Started]:
     return Response(Started(execution_id), status_code=202, headers=headers)
 
 
-def _idempotency_key(request: AnyRequest) -> str | None:
+def idempotency_key(request: AnyRequest) -> str | None:
+    """The header, if it is there. Raises `InvalidInput` when it is too long or not printable."""
     key = request.headers.get("idempotency-key")
     if key is None:
         return None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -21,6 +22,7 @@ from tests.integration.db.conftest import held_up
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 WORKER = new_id()
+_LOCK = "SELECT FROM executions WHERE id = $1 FOR UPDATE NOWAIT"
 _STATE = "SELECT status, wake_at <= now() AS due FROM executions WHERE id = $1"
 
 
@@ -141,7 +143,19 @@ async def test_a_park_that_comes_during_the_sending_waits_and_finds_the_signal(r
     assert await runs.state(execution) == ("waiting", True)
 
 
-async def test_senders_in_any_order_never_lock_each_other_out(runs: Runs, database: Database) -> None:
+async def test_executions_are_locked_in_the_order_of_their_keys(runs: Runs, database: Database) -> None:
+    """Whatever the order of the signals, so that two senders never wait for each other in a ring."""
+    first, last = await runs.parked(), await runs.parked()
+    async with database.transaction() as other:
+        await other.fetch(_LOCK, last)
+        sending = asyncio.create_task(send(database, [runs.signal(last), runs.signal(first)]))
+        await held_up(runs.connection)
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await runs.connection.fetch(_LOCK, first)
+    assert await sending == 2
+
+
+async def test_many_senders_at_once_all_come_through(runs: Runs, database: Database) -> None:
     executions = [await runs.parked() for _ in range(6)]
 
     def signals(position: int) -> list[Signal]:

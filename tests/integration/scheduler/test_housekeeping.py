@@ -84,3 +84,24 @@ async def test_old_idempotency_keys_and_workers_are_forgotten(acme: World) -> No
     await Housekeeping(acme.parts.database, acme.clock).work()
     assert [row["key"] for row in await acme.fetch("SELECT key FROM idempotency_keys")] == ["new"]
     assert await acme.count("workers") == 1
+
+
+async def test_old_ids_of_events_are_free_again(acme: World) -> None:
+    sent = [{"type": "deal", "id": name} for name in ("old", "new")]
+    await acme.call("POST", "/events", sent)
+    await acme.fetch("UPDATE event_ids SET created_at = now() - interval '25 hours' WHERE dedupe_id = 'old'")
+    await Housekeeping(acme.parts.database, acme.clock).work()
+    answer = await acme.call("POST", "/events", sent)
+    assert [item["duplicate"] for item in answer.json()["items"]] == [False, True]
+
+
+async def test_waits_of_executions_that_have_ended_are_forgotten(acme: World) -> None:
+    made = await acme.made(workflow())
+    runs = [(await acme.call("POST", f"/workflows/{made['id']}/execute", {})).json()["execution_id"] for _ in range(2)]
+    await acme.call("POST", f"/executions/{runs[0]}/cancel")
+    await acme.fetch(
+        "INSERT INTO event_waits (tenant_id, execution_id, position, event, scope)"
+        " SELECT tenant_id, id, 0, 'deal', '{}' FROM executions"
+    )
+    await Housekeeping(acme.parts.database, acme.clock).work()
+    assert [str(row["execution_id"]) for row in await acme.fetch("SELECT execution_id FROM event_waits")] == [runs[1]]
