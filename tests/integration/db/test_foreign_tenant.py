@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from libs.common.db import (
     executions,
     idempotency,
     jobs,
+    live_states,
     rerunning,
     schedules,
     secrets,
@@ -132,6 +133,13 @@ OF_OTHERS: dict[str, Call] = {
     ),
     "jobs.advance_job": lambda c, t, o: jobs.advance_job(
         c, o.job_of(t), UUID(int=0), done=1, passed_over=0, finished=True
+    ),
+    "live_states.load_states": lambda c, t, o: live_states.load_states(c, t, [o.pending, o.ended]),
+    "live_states.newest_ids": lambda c, t, _: live_states.newest_ids(c, t, NOW - timedelta(hours=1), 50),
+    "live_states.open_ids": lambda c, t, _: live_states.open_ids(c, t, 50),
+    "live_states.count_from": lambda c, t, _: live_states.count_from(c, t, UUID(int=0), 50),
+    "live_states.changed_since": lambda c, t, o: live_states.changed_since(
+        c, t, NOW - timedelta(hours=1), UUID(int=0), workflow_id=o.workflow, execution_id=o.ended, limit=50
     ),
     "rerunning.find_repeatable": lambda c, t, o: rerunning.find_repeatable(c, t, o.ended),
     "rerunning.repeat_execution": lambda c, t, o: rerunning.repeat_execution(
