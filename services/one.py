@@ -37,7 +37,9 @@ async def run_one(name: str, settings: Settings, port: int) -> None:
     taken = take_port(settings.host, port)
     parts = await open_parts(settings, name)
     service = build(name)(parts)
-    server = HttpServer(with_health(service.app, service.checks), taken, settings.drain_seconds)
+    server = HttpServer(
+        with_health(service.app, service.checks), taken, settings.drain_seconds, sockets=name == "gateway"
+    )
     set_build(name, __version__)
     lag = asyncio.get_running_loop().create_task(watch_loop_lag())
     await service.start()

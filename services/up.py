@@ -60,7 +60,7 @@ async def _run_services(parts: Parts, taken: socket, greeting: Sequence[str]) ->
     services = {name: build(name)(parts) for name in _NAMES}
     checks: Checks = {name: check for service in services.values() for name, check in service.checks.items()}
     app = with_health(_one_port(services), checks)
-    server = HttpServer(app, taken, parts.settings.drain_seconds)
+    server = HttpServer(app, taken, parts.settings.drain_seconds, sockets=True)
     set_build("up", __version__)
     lag = asyncio.get_running_loop().create_task(watch_loop_lag())
     for service in services.values():
@@ -81,8 +81,8 @@ def _one_port(services: dict[str, Service]) -> AsgiApp:
     assert gateway is not None and webhooks is not None  # the two that have one
 
     async def route(scope: Any, receive: Any, send: Any) -> None:
-        path: str = scope.get("path", "")
-        await (webhooks if path.startswith("/webhooks/") else gateway)(scope, receive, send)
+        is_call = scope["type"] == "http" and scope["path"].startswith("/webhooks/")
+        await (webhooks if is_call else gateway)(scope, receive, send)
 
     return route
 

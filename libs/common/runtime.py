@@ -25,6 +25,12 @@ Checks = Mapping[str, Check]
 _CHECK_SECONDS = 2.0
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 4096
+_UNREAD_SECONDS = 30
+"""What a peer leaves unread for so long ends its connection."""
+_MESSAGE_BYTES = 65_536
+"""Of what a WebSocket's other side may send at once. Nothing is compressed: small messages may grow without a bound."""
+_PING_SECONDS = 15.0
+"""A WebSocket whose other side does not answer within this time is closed."""
 
 
 def with_health(app: AsgiApp | None, checks: Checks) -> AsgiApp:
@@ -69,6 +75,7 @@ def take_port(host: str, port: int) -> socket.socket:
     taken = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_SECONDS * 1000)
         taken.bind((host, port))
     except (OSError, OverflowError) as error:
         taken.close()
@@ -84,10 +91,12 @@ def _cannot_listen(host: str, port: int, error: OSError | OverflowError) -> Oper
 class HttpServer:
     """An ASGI application on a port, inside the service's own event loop."""
 
-    def __init__(self, app: AsgiApp, taken: socket.socket, drain_seconds: float) -> None:
-        """`taken`: what `take_port` gave."""
+    def __init__(self, app: AsgiApp, taken: socket.socket, drain_seconds: float, *, sockets: bool = False) -> None:
+        """`taken`: what `take_port` gave; `sockets`: the application takes WebSockets too."""
         config = Config(
-            cast("Any", app), lifespan="off", log_config=None, access_log=False, server_header=False, ws="none",
+            cast("Any", app), lifespan="off", log_config=None, access_log=False, server_header=False,
+            ws="wsproto" if sockets else "none", ws_max_size=_MESSAGE_BYTES, ws_per_message_deflate=False,
+            ws_ping_interval=_PING_SECONDS, ws_ping_timeout=_PING_SECONDS,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=int(drain_seconds), backlog=_BACKLOG,
         )  # fmt: skip
         self._socket, self._server = taken, _EmbeddedServer(config)

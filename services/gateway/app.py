@@ -45,6 +45,7 @@ from services.gateway.routes import (
     execution_values,
     executions,
     jobs,
+    live_socket,
     notifications,
     records,
     rerunning,
@@ -54,6 +55,7 @@ from services.gateway.routes import (
     triggers,
     workflows,
 )
+from services.gateway.tenant_feed import TenantFeeds
 
 __all__ = ["GatewayParts", "GatewayService", "create_app"]
 
@@ -62,7 +64,7 @@ _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
     controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER,
     secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER, events.ROUTER, approvals.ROUTER,
-    action_types.ROUTER,
+    action_types.ROUTER, live_socket.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
@@ -93,7 +95,9 @@ def create_app(parts: GatewayParts, live_streams: LiveStreams | None = None) -> 
     app.state["parts"] = parts
     app.state["authenticator"] = Authenticator(parts.database, parts.clock, parts.settings.cache_seconds)
     app.state["input_schemas"] = InputSchemas()
-    app.state["live_streams"] = live_streams or LiveStreams("", parts.settings.live_streams)
+    streams = live_streams or LiveStreams("", parts.settings.live_streams)
+    app.state["live_streams"] = streams
+    app.state["tenant_feeds"] = TenantFeeds(parts.database, parts.clock, streams.followers)
     return app
 
 

@@ -112,6 +112,21 @@ async def test_a_manual_run_is_seen_live_to_its_end(running: Installation, acme:
     assert (seen[-1]["status"], seen[-1]["output"]) == ("completed", {"greeting": "Hello, Ada!"})
 
 
+async def test_a_socket_tells_of_every_run_of_the_tenant(running: Installation, acme: Tenant, rival: Tenant) -> None:
+    url = f"{running.services['gateway'].url}/api/v1/executions/ws"
+    workflow = await acme.make("/workflows", {**example("greeting", running.echo), "name": "told of"})
+    other = await rival.make("/workflows", {**example("greeting", running.echo), "name": "not told of"})
+    async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=acme.headers) as socket:
+        await socket.send_json({"subscribe": {"statuses": ["completed"]}})
+        assert (await socket.receive_json(timeout=10))["type"] == "subscribed"
+        await rival.ended(
+            (await rival.make(f"/workflows/{other['id']}/execute", {"input": {"name": "Bob"}}))["execution_id"]
+        )
+        runs = [await acme.make(f"/workflows/{workflow['id']}/execute", {"input": {"name": "Ada"}}) for _ in range(3)]
+        told = [(await socket.receive_json(timeout=10))["execution"]["id"] for _ in runs]
+    assert sorted(told) == sorted(run["execution_id"] for run in runs)
+
+
 async def test_the_same_idempotency_key_starts_one_execution(running: Installation, acme: Tenant) -> None:
     workflow = await acme.make("/workflows", {**example("greeting", running.echo), "name": "once"})
     path, body = f"/workflows/{workflow['id']}/execute", {"input": {"name": "Ada"}}

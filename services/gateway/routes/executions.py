@@ -16,7 +16,7 @@ from libs.common.db import execution_views as table
 from libs.common.db.execution_views import ExecutionFilter, StoredAttempt, StoredExecution
 from libs.common.db.slots import QueuedFor, queued_for
 from libs.common.db.workflows import find_workflow
-from libs.common.domain.execution import TERMINAL, ActionStatus, ExecutionStatus, Failure
+from libs.common.domain.execution import TERMINAL, ActionStatus, Failure
 from libs.common.domain.frames import MAX_ITEMS
 from libs.common.errors import NotFound
 from services.gateway.auth import caller_of, parts_of, recheck, require_member
@@ -25,11 +25,11 @@ from services.gateway.documents import TENANT_SECURITY, problems
 from services.gateway.live import EVENT_STREAM, LiveStreams, Seen, opened
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, id_bound, page, window
 from services.gateway.parts import GatewayParts
+from services.gateway.states import Status, TriggerRef, milliseconds, progress_of
 from services.gateway.values import attempt_value, execution_value
 
 _read_failure = msgspec.json.Decoder(Failure).decode
 
-Status: TypeAlias = Literal["pending", "running", "waiting", "completed", "failed", "cancelled", "timed_out"]
 Statuses: TypeAlias = Annotated[
     list[Status] | None, QueryParameter(name="status", description="May stand several times")
 ]
@@ -40,13 +40,6 @@ TriggerKind: TypeAlias = Annotated[
 LastEventId: TypeAlias = Annotated[
     str | None, QueryParameter(description="The id of the last event that was received, where no header can be set")
 ]
-
-
-class TriggerRef(msgspec.Struct, frozen=True):
-    """What started an execution; `id` is null for a manual run."""
-
-    id: UUID | None
-    type: str
 
 
 class ActionExecution(msgspec.Struct, frozen=True):
@@ -263,7 +256,7 @@ def _fields(row: StoredExecution) -> dict[str, Any]:
         "version": row.version,
         "trigger": TriggerRef(row.trigger_id, row.trigger_type),
         "status": row.status,
-        "progress": _progress(row),
+        "progress": progress_of(row),
         "total_actions": row.total,
         "executed_actions": row.executed,
         "failed_actions": row.failed,
@@ -274,7 +267,7 @@ def _fields(row: StoredExecution) -> dict[str, Any]:
         "created_at": id_time(row.id),
         "started_at": row.started_at,
         "finished_at": row.finished_at,
-        "duration_ms": _milliseconds(row.started_at, row.finished_at),
+        "duration_ms": milliseconds(row.started_at, row.finished_at),
         "wake_at": row.wake_at,
         "paused": row.paused,
         "actor": row.actor,
@@ -300,21 +293,9 @@ def _action_of(execution_id: UUID, row: StoredAttempt) -> ActionExecution:
         why=_read_failure(row.error.text).message if skipped and row.error else None,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        duration_ms=_milliseconds(row.started_at, row.finished_at),
+        duration_ms=milliseconds(row.started_at, row.finished_at),
         wake_at=row.wake_at,
     )
-
-
-def _progress(row: StoredExecution) -> int:
-    if row.status == ExecutionStatus.COMPLETED:
-        return 100
-    settled = min(row.executed + row.skipped, row.total)
-    share = 100 * settled // row.total if row.total else 0
-    return share if row.status in TERMINAL else min(share, 99)
-
-
-def _milliseconds(start: datetime | None, end: datetime | None) -> float | None:
-    return None if start is None or end is None else round((end - start).total_seconds() * 1000, 3)
 
 
 def _filter(

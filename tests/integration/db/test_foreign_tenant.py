@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,7 @@ from libs.common.db import (
     executions,
     idempotency,
     jobs,
+    live_states,
     local_results,
     notifications,
     record_search,
@@ -234,6 +235,13 @@ OF_OTHERS: dict[str, Call] = {
     "records.lock_records": lambda c, t, o: records.lock_records(c, [RecordKey(t, "notes", o.record)]),
     "records.write_records": lambda c, t, o: records.write_records(
         c, [RecordChange(record_of(t, o.record), record_of(t, o.record, changed=True))]
+    ),
+    "live_states.load_states": lambda c, t, o: live_states.load_states(c, t, [o.pending, o.ended]),
+    "live_states.newest_ids": lambda c, t, _: live_states.newest_ids(c, t, NOW - timedelta(hours=1), 50),
+    "live_states.open_ids": lambda c, t, _: live_states.open_ids(c, t, 50),
+    "live_states.count_from": lambda c, t, _: live_states.count_from(c, t, UUID(int=0), 50),
+    "live_states.changed_since": lambda c, t, o: live_states.changed_since(
+        c, t, NOW - timedelta(hours=1), UUID(int=0), workflow_id=o.workflow, execution_id=o.ended, limit=50
     ),
     "rerunning.find_repeatable": lambda c, t, o: rerunning.find_repeatable(c, t, o.ended),
     "rerunning.repeat_execution": lambda c, t, o: rerunning.repeat_execution(

@@ -3,11 +3,12 @@ they open some dozen blocks of hundreds, by index, whether PostgreSQL plans for 
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 
-from libs.common.clock import id_time, new_id
+from libs.common.clock import first_id_at, id_time, new_id
 from libs.common.db.accepting import insert_accepted
 from libs.common.db.api_keys import find_credential
 from libs.common.db.approvals import NewApproval, ask_approvals, list_approvals
@@ -32,6 +33,7 @@ from libs.common.db.executions import (
 )
 from libs.common.db.idempotency import claim_key, forget_old_keys
 from libs.common.db.jobs import JobFilter, OpenJob, claim_job, next_executions
+from libs.common.db.live_states import changed_since, count_from, load_states, newest_ids, open_ids
 from libs.common.db.pool import Connection, Database
 from libs.common.db.rerunning import find_repeatable, repeat_execution
 from libs.common.db.schedules import claim_due_schedules, move_schedules_on
@@ -211,6 +213,19 @@ HOT: dict[str, Callable[[Connection, Ids], Awaitable[object]]] = {
     ),
     "newest of a workflow": lambda c, at: list_workflow_executions(
         c, at["tenant"], at["workflow"], ExecutionFilter(), after=at["ended"], limit=20, offset=0
+    ),
+    "states of some": lambda c, at: load_states(c, at["tenant"], [at["ended"], at["pending"]]),
+    "newest of a tenant": lambda c, at: newest_ids(c, at["tenant"], datetime.now(UTC) - timedelta(hours=1), 20),
+    "open ones of a tenant": lambda c, at: open_ids(c, at["tenant"], 10),
+    "how many since": lambda c, at: count_from(c, at["tenant"], UUID(int=0), 50),
+    "changed since": lambda c, at: changed_since(
+        c,
+        at["tenant"],
+        datetime.now(UTC),
+        first_id_at(datetime.now(UTC) - timedelta(minutes=2)),
+        workflow_id=None,
+        execution_id=None,
+        limit=20,
     ),
     "what would run again": lambda c, at: find_repeatable(c, at["tenant"], at["ended"]),
     "run again": run_again,

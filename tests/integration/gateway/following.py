@@ -60,7 +60,7 @@ async def gateway(world: World, redis_url: str = "", streams: int = 100) -> Asyn
     """Not to wait longer than twenty seconds for."""
     live = LiveStreams(redis_url, streams)
     app: Any = create_app(world.parts, live)
-    server = HttpServer(app, take_port("127.0.0.1", 0), 1.0)
+    server = HttpServer(app, take_port("127.0.0.1", 0), 1.0, sockets=True)
     server.start()
     try:
         async with asyncio.timeout(20):
