@@ -300,7 +300,7 @@ class Run:
 
     def _ask(self, frame: Frame, step: Step, place: Place, now: datetime) -> None:
         """Have somebody decide whether the attempt in doubt is made again."""
-        record = self.attempts.start(step, place, self.attempts.last(place) + 1, None, now)
+        record = self.attempts.start(step, place, self.attempts.last(place) + 1, {"approval": QUESTION}, now)
         self._start(frame, Effect(step, {"approval": QUESTION}, record, self._key(step, place), asks=True))
 
     def _start(self, frame: Frame, effect: Effect) -> None:

@@ -16,7 +16,7 @@ from libs.common.db import execution_views as table
 from libs.common.db.execution_views import ExecutionFilter, StoredAttempt, StoredExecution
 from libs.common.db.slots import QueuedFor, queued_for
 from libs.common.db.workflows import find_workflow
-from libs.common.domain.execution import TERMINAL, ActionStatus, Failure
+from libs.common.domain.execution import TERMINAL, ActionStatus, ExecutionStatus, Failure
 from libs.common.domain.frames import MAX_ITEMS
 from libs.common.errors import NotFound
 from services.gateway.auth import caller_of, parts_of, recheck, require_member
