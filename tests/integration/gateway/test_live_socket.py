@@ -167,6 +167,26 @@ async def test_each_of_many_missed_events_can_be_the_last(acme: World, monkeypat
     assert sorted(told) == sorted((one, "completed") for one in ids)
 
 
+async def test_each_event_of_one_look_can_be_the_last(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was seen together is told one by one: the id of the first does not stand for the others."""
+    monkeypatch.setattr(tenant_feed, "_SETTLED", timedelta(0))
+    monkeypatch.setattr(tenant_feed, "_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(tenant_feed, "_LONGEST_LOOK_SECONDS", 0.5)
+    runs = Runs(acme)
+    ids = [await runs.begin() for _ in range(3)]
+    async with gateway(acme) as served:
+        async with connected(served) as client:
+            await client.subscribe()
+            await runs.become("completed", *ids)
+            told = [await client.next_event()]
+        while len(told) < 3:
+            async with connected(served) as again:
+                await again.subscribe(client.last_id)
+                told.append(await again.next_event())
+                client = again
+    assert sorted(told) == sorted((one, "completed") for one in ids)
+
+
 async def test_after_too_much_a_follower_is_told_to_look_by_itself(
     acme: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
