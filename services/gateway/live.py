@@ -138,12 +138,14 @@ async def _beats(changed: asyncio.Event, seconds: float, heartbeat: Heartbeat) -
     """Waits for a change, so long at most; gives an item whenever it is time to show that the stream lives."""
     time = asyncio.get_running_loop().time
     until = time() + seconds
-    while not changed.is_set() and (left := until - time()) > 0:
+    while True:
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(left, heartbeat.seconds_left())):
+            async with asyncio.timeout(min(until - time(), heartbeat.seconds_left())):
                 await changed.wait()
-        if await heartbeat.beat():
+        if await heartbeat.beat():  # also when one change follows the other
             yield
+        if changed.is_set() or time() >= until:
+            return
 
 
 async def _listen(payloads: AsyncIterator[bytes], execution_id: UUID, changed: asyncio.Event) -> None:

@@ -30,6 +30,8 @@ GONE = (WebSocketDisconnect, OSError)
 """What the server raises when the other side is no longer there."""
 
 _FAREWELL_SECONDS = 2.0
+_REASON_BYTES = 123
+"""A frame that closes a socket holds no more (RFC 6455, section 5.5)."""
 _PING = b'{"type":"ping"}'
 _encode = msgspec.json.Encoder().encode
 
@@ -151,7 +153,7 @@ async def say_goodbye(socket: AnySocket, ending: Ending) -> None:
     with suppress(TimeoutError, *GONE):
         async with asyncio.timeout(_FAREWELL_SECONDS):
             await socket.send_text(farewell)
-            await socket.close(ending.code, ending.reason[:100])
+            await socket.close(ending.code, ending.reason.encode()[:_REASON_BYTES].decode(errors="ignore"))
 
 
 async def _after(event: asyncio.Event, ending: Ending) -> Ending:

@@ -48,18 +48,23 @@ class Subscriber:
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
         self._filter = Filter()
         self._told = Told(())
+        self._told_before: datetime | None = None
         self._caught_up: frozenset[bytes] = frozenset()
         self.overrun = asyncio.Event()
         """Set when more came than it took."""
 
-    def begin(self, wanted: Filter, marks: Iterable[bytes], missed: Iterable[News]) -> None:
-        """From now on it wants these; `marks`: what it was told before; `missed`: what it is about to be told."""
-        self._filter, self._told = wanted, Told(marks)
+    def begin(
+        self, wanted: Filter, marks: Iterable[bytes], told_before: datetime | None, missed: Iterable[News]
+    ) -> None:
+        """From now on it wants these. It was told everything before `told_before`, and what `marks` stand for; it is
+        about to be told what it `missed`.
+        """
+        self._filter, self._told, self._told_before = wanted, Told(marks), told_before
         self._caught_up = frozenset(news.mark for news in missed)
 
     def position(self, since: datetime, oldest: UUID) -> str:
         """The id that says what it was told so far; see `cursors.Cursor`."""
-        return self._told.position(since, oldest)
+        return self._told.position(since if self._told_before is None else max(since, self._told_before), oldest)
 
     def tell(self, news: News, since: datetime, oldest: UUID) -> None:
         """Send it this, if it wants it and does not know it from what it missed."""

@@ -10,7 +10,7 @@ while it is away, it sees the same a little later: it polls, less often the long
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -100,7 +100,8 @@ class TenantFeed:
         async with self._reading:
             missed = [] if cursor is None else await self._missed(cursor, wanted)
             marks = self._recent if cursor is None or missed is None else cursor.marks
-            subscriber.begin(wanted, marks, (news for _, news in missed or ()))
+            floor = None if cursor is None or missed is None else cursor.since
+            subscriber.begin(wanted, marks, floor, [news for _, news in missed or ()])
             fresh = subscriber.position(self._settled(), self._oldest_open())
             answer = {"type": "subscribed", "id": told or fresh, "filter": wanted}
             subscriber.put(_encode(answer if missed is not None else {**answer, "id": fresh}))
@@ -184,15 +185,19 @@ class TenantFeed:
             self._named |= named
             raise
         fresh = [news for news in map(_news, sorted(states, key=lambda row: row.id)) if self._learn(news)]
+        self._tell(fresh)
         if poll:
             self._polled_at = now
             self._forget(now)
+        return bool(fresh)
+
+    def _tell(self, fresh: Sequence[News]) -> None:
+        """What this look shows is complete only after the last of it: its ids go back to the look before."""
         since, oldest = self._settled(), self._oldest_open()
         for news in fresh:
             self._recent.append(news.mark)
             for subscriber in self._subscribers:
                 subscriber.tell(news, since, oldest)
-        return bool(fresh)
 
     def _learn(self, news: News) -> bool:
         """Whether that was not known."""
@@ -222,8 +227,9 @@ class TenantFeed:
 
     def _oldest_open(self) -> UUID:
         """No execution before this one was open at any time that a cursor made now looks back to."""
-        at, _ = self._oldest[0]
-        return min(first_id_at(at - _BAND), *(one for _, one in self._oldest))
+        if not self._oldest:
+            return _FIRST
+        return min(first_id_at(self._oldest[0][0] - _BAND), *(one for _, one in self._oldest))
 
 
 class TenantFeeds:

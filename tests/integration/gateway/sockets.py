@@ -59,7 +59,7 @@ class Client:
                 said = json.loads(message.data)
                 reason = said["reason"] if said["type"] == "closing" else reason
             else:
-                assert message.extra in (None, "", reason[:100])
+                assert message.extra in (None, "", reason[:123])
                 return self.socket.close_code, reason
 
 

@@ -135,18 +135,20 @@ async def missed_by(client: Client, number: int) -> list[tuple[str, str]]:
 
 async def test_whoever_comes_back_is_told_what_was_missed_and_nothing_again(acme: World) -> None:
     runs = Runs(acme)
-    known, changed, late = [await runs.begin() for _ in range(3)]
+    known, changed, waits, untouched = [await runs.begin() for _ in range(4)]
     async with gateway(acme) as served, connected(served) as client:
         await client.subscribe()
         await runs.become("completed", known)
         assert await client.next_event() == (known, "completed")
     await runs.become("failed", changed)
+    await runs.become("waiting", waits)
     new = await runs.begin()
     async with gateway(acme) as another, connected(another) as client_again:  # its memory is empty
         assert (await client_again.subscribe(client.last_id))["id"] == client.last_id
-        assert sorted(await missed_by(client_again, 2)) == sorted([(changed, "failed"), (new, "pending")])
-        await runs.become("waiting", late)
-        assert await client_again.next_event() == (late, "waiting")
+        missed = [(changed, "failed"), (waits, "waiting"), (new, "pending")]
+        assert sorted(await missed_by(client_again, 3)) == sorted(missed)
+        await runs.become("completed", untouched)
+        assert await client_again.next_event() == (untouched, "completed")
 
 
 async def test_each_of_many_missed_events_can_be_the_last(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,6 +166,26 @@ async def test_each_of_many_missed_events_can_be_the_last(acme: World, monkeypat
                 await again.subscribe(start)
                 told += await missed_by(again, 30)
                 start = again.last_id
+    assert sorted(told) == sorted((one, "completed") for one in ids)
+
+
+async def test_each_event_of_one_look_can_be_the_last(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was seen together is told one by one: the id of the first does not stand for the others."""
+    monkeypatch.setattr(tenant_feed, "_SETTLED", timedelta(0))
+    monkeypatch.setattr(tenant_feed, "_LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(tenant_feed, "_LONGEST_LOOK_SECONDS", 0.5)
+    runs = Runs(acme)
+    ids = [await runs.begin() for _ in range(3)]
+    async with gateway(acme) as served:
+        async with connected(served) as client:
+            await client.subscribe()
+            await runs.become("completed", *ids)
+            told = [await client.next_event()]
+        while len(told) < 3:
+            async with connected(served) as again:
+                await again.subscribe(client.last_id)
+                told.append(await again.next_event())
+                client = again
     assert sorted(told) == sorted((one, "completed") for one in ids)
 
 

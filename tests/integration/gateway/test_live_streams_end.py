@@ -11,7 +11,7 @@ from services.gateway import followers, live
 from tests.integration.conftest import ADMIN, World
 from tests.integration.executor.conftest import until
 from tests.integration.gateway.following import Gateway, gateway, read_events
-from tests.integration.gateway.test_live_stream import become, started, statuses
+from tests.integration.gateway.test_live_stream import become, started, statuses, telling
 
 LAST = "Last-Event-ID"
 
@@ -99,6 +99,26 @@ async def test_a_stream_ends_with_its_right_to_be(
         await happens(acme)
         farewell: list[dict[str, Any]] = [event async for event in events]
     assert [(event["number"], event["reason"]) for event in farewell] == [("", reason)]
+
+
+async def test_a_busy_stream_ends_with_its_right_to_be(
+    acme: World, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_LOOK_SECONDS", 60.0)
+    execution_id, viewer, enough = await started(acme), acme.headers("acme", "viewer"), asyncio.Event()
+
+    async def keep_telling() -> None:
+        async with telling(acme, redis_url) as tell:
+            while not enough.is_set():
+                await tell(execution_id)
+
+    async with gateway(acme, redis_url) as served, served.stream(execution_id, viewer) as response:
+        events, busy = read_events(response), asyncio.ensure_future(keep_telling())
+        assert (await anext(events))["status"] == "pending"
+        await revoked(acme)
+        assert [event["reason"] async for event in events] == ["unauthenticated"]
+        enough.set()
+        await busy
 
 
 async def test_a_database_that_is_away_ends_no_stream_at_a_check(acme: World) -> None:
