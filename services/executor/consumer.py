@@ -117,12 +117,17 @@ class ReadyConsumer:
             rows = await load_pending(connection, wanted)
             records = await load_records(connection, [(row["tenant_id"], row["id"]) for row in rows])
             past: dict[UUID, list[PastAttempt]] = {}
+            sizes: dict[UUID, int] = {}
             for record in records:
-                past.setdefault(record["execution_id"], []).append(_past_attempt(record))
+                key = record["execution_id"]
+                past.setdefault(key, []).append(_past_attempt(record))
+                sizes[key] = sizes.get(key, 0) + len(record["output"] or "")
             listening = {key for key, attempts in past.items() if any(map(awaited, attempts))}
             wanted = [(row["tenant_id"], row["id"]) for row in rows if row["id"] in listening]
             signals = await signals_of(connection, wanted) if wanted else []
         batch = {row["id"]: self._held_from_row(items[row["id"]], row, past.get(row["id"], []), loaded) for row in rows}
+        for key, held in batch.items():
+            held.output_bytes = sizes.get(key, 0)
         for signal in signals:
             batch[signal.execution_id].told.append(signal)
         return list(batch.values())

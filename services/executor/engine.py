@@ -31,7 +31,13 @@ from services.executor.admission import Admission
 from services.executor.held import Control, Held, parks
 from services.executor.journal import Journal
 
+MAX_OUTPUT_BYTES = 8_388_608
+"""Of one action, as JSON."""
+MAX_RUN_BYTES = 67_108_864
+"""Of all outputs of one run, as JSON: whoever takes it up has to hold them."""
+
 _PAUSED = Turn()
+_TOO_LARGE = Failure("run_too_large", f"its actions gave more than {MAX_RUN_BYTES} bytes")
 
 _log = structlog.get_logger(__name__)
 
@@ -226,7 +232,7 @@ class Engine:
         attempt = Attempt(effect.key, action.timeout_seconds, held.run.traceparent)
         try:
             async with asyncio.timeout(action.timeout_seconds):
-                return await self._effects[action.type](effect.config, attempt), None
+                return _checked(await self._effects[action.type](effect.config, attempt))
         except TimeoutError:
             return None, Failure("timeout", f"no end within {action.timeout_seconds:g} seconds")
         except ActionFailed as error:
@@ -239,9 +245,22 @@ class Engine:
         """What comes next by the machine, and by what somebody wants of the execution meanwhile."""
         now = self._clock.now()
         signals, held.told = held.told, []
+        if held.output_bytes > MAX_RUN_BYTES:
+            held.run.broken = _TOO_LARGE
         for signal in signals:
             held.run.tell(signal.position, signal.iteration, msgspec.json.decode(signal.value))
         return _guarded(held, lambda: _controlled_turn(held, now))
+
+
+def _checked(output: Any) -> Ended:
+    """An output that is JSON and not too large; else why it cannot be kept."""
+    try:
+        size = len(msgspec.json.encode(output))
+    except (TypeError, ValueError) as error:
+        return None, Failure("invalid_output", f"the action gave what is not JSON: {error}")
+    if size > MAX_OUTPUT_BYTES:
+        return None, Failure("output_too_large", f"{size} bytes; at most {MAX_OUTPUT_BYTES} are kept")
+    return output, None
 
 
 def _asks(held: Held, now: datetime) -> bool:

@@ -34,7 +34,8 @@ _encode = msgspec.json.Encoder().encode
 def entry_of(held: Held, turn: Turn, now: datetime) -> Entry:
     """What becomes true of the execution by this turn."""
     status, wake_at, output, error = _situation(held, turn, now)
-    progress = held.run.progress
+    progress, records = held.run.progress, _latest_rows(held.run.attempts.take_records())
+    held.output_bytes += sum(len(row.output) for row in records if row.output is not None)
     change = ExecutionChange(
         tenant_id=held.tenant_id,
         id=held.execution_id,
@@ -50,7 +51,7 @@ def entry_of(held: Held, turn: Turn, now: datetime) -> Entry:
         skipped=progress.skipped,
         started_at=held.run.started_at,
         finished_at=None if turn.end is None else now,
-        records=_latest_rows(held.run.attempts.take_records()),
+        records=records,
     )
     return Entry(change, _more(held, turn, status, now))
 

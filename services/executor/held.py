@@ -28,7 +28,8 @@ class Held:
     """`epoch` is the one it writes under; `claimed` once its row says so. `data`: what its trigger brought. `key_of`:
     how its concurrency key is found, if it needs a slot to begin; `queued`: it has none yet. `has_ties`: others may
     have to know of its end. `wish`: what somebody wants of it; `bell` rings when that changes, or it was told
-    something. `told`: what the run has still to hear; `effects`: those under way.
+    something; `told`: what the run has still to hear. `output_bytes`: of the outputs on record. `effects`: those under
+    way.
     """
 
     tenant_id: UUID
@@ -44,6 +45,7 @@ class Held:
     claimed: bool = False
     wish: Control | None = None
     bell: asyncio.Event = field(default_factory=asyncio.Event)
+    output_bytes: int = 0
     told: list[Signal] = field(default_factory=list[Signal])
     effects: "dict[asyncio.Task[Any], Effect]" = field(default_factory=dict)
 

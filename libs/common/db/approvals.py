@@ -57,12 +57,13 @@ SELECT n.*, e.workflow_id
   FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[], $5::int[], $6::text[], $7::text[], $8::timestamptz[])
     AS n (tenant_id, id, execution_id, position, iteration, title, message, expires_at)
   JOIN executions e ON e.tenant_id = n.tenant_id AND e.id = n.execution_id
-ON CONFLICT (tenant_id, execution_id, position, iteration) DO NOTHING
+ON CONFLICT (tenant_id, id) DO NOTHING
 """
 
 
 async def ask_approvals(connection: Connection, rows: Sequence[NewApproval]) -> None:
-    """The approvals are asked for. For whoever parks the executions, in the same transaction. A place asks once."""
+    """The approvals are asked for. For whoever parks the executions, in the same transaction. Doing it again changes
+    nothing."""
     if rows:
         columns = zip(*[msgspec.structs.astuple(row) for row in rows], strict=True)
         await connection.execute(_ASK, *[list(column) for column in columns])

@@ -40,6 +40,8 @@ def is_for(attempt: PastAttempt, value: Any) -> bool:
     waits_for = awaited(attempt)
     if waits_for == "execution":
         return value["execution_id"] == attempt.state["execution_id"]
+    if waits_for in ("approval", DOUBT):
+        return value["id"] == attempt.state["approval_id"]
     return waits_for is not None
 
 

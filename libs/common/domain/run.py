@@ -11,7 +11,6 @@ becomes `unknown`, and unless the action says otherwise it is tried again with t
 (at-least-once).
 """
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,19 +19,18 @@ from uuid import UUID
 from libs.common.domain.action_type import ActionKind
 from libs.common.domain.attempts import Attempts
 from libs.common.domain.awaiting import DOUBT, QUESTION, awaited, context_of, in_vain, is_for, outcome_of
-from libs.common.domain.ending import completed_end, of_action, template_failure
+from libs.common.domain.ending import completed_end, template_failure
 from libs.common.domain.execution import ActionStatus, ExecutionStatus, Failure
 from libs.common.domain.flow import chosen_arm, loop_items, wait_until
-from libs.common.domain.frames import Frame, Loop, Place
+from libs.common.domain.frames import Frame, Place
 from libs.common.domain.planner import Program, Step
 from libs.common.domain.progress import Progress
 from libs.common.domain.pure_actions import ActionFailed, run_pure
 from libs.common.domain.retry import is_retryable, wait_seconds
 from libs.common.domain.templates import TemplateError
 from libs.common.domain.turns import Effect, End, Outcome, PastAttempt, Turn
-from libs.common.domain.visible import Visible
-from libs.common.domain.waits import Waits
-from libs.common.domain.workflow import RetryPolicy, parse_for_each
+from libs.common.domain.walk import Walk
+from libs.common.domain.workflow import RetryPolicy
 
 Mask = Callable[[Any], Any]
 
@@ -69,15 +67,14 @@ class Run:
         self._mask: Mask = mask or _as_it_is
         self.started_at, self.deadline, self.traceparent, self.broken = started_at, deadline, traceparent, broken
         self.attempts = Attempts()
-        self.progress = Progress(program)
-        self._root = Frame(program.root)
-        self._ready: deque[tuple[Frame, Step]] = deque((self._root, step) for step in self._root.roots())
-        self._waits = Waits()
+        self._walk = Walk(program, scope, self.attempts)
         self._signals: dict[Place, Any] = {}
-        self._under_way: dict[Place, tuple[Frame, Effect]] = {}
-        self._loops: dict[Place, Loop] = {}
         self._begun: list[Effect] = []
-        self._visible = Visible(scope, self._root, self.progress.variables)
+
+    @property
+    def progress(self) -> Progress:
+        """How far it has come."""
+        return self._walk.progress
 
     def remember(self, attempts: Sequence[PastAttempt]) -> None:
         """Tell what is on record, in the order of the attempts."""
@@ -87,20 +84,20 @@ class Run:
         """Go on as far as possible without touching the world."""
         self.scope["now"] = now
         if self.broken is not None:
-            return Turn(end=End(ExecutionStatus.FAILED, failure=self.broken))
+            return Turn(end=self.interrupt(ExecutionStatus.FAILED, self.broken, now))
         if self.deadline is not None and now >= self.deadline:
             return Turn(end=self.interrupt(ExecutionStatus.TIMED_OUT, _OUT_OF_TIME, now))
-        self._ready.extend(self._waits.take_due(now))
+        self._walk.ready.extend(self._walk.waits.take_due(now))
         budget = TURN_ACTIONS
-        while self._ready and budget > 0:
+        while self._walk.ready and budget > 0:
             budget -= 1
-            frame, step = self._ready.popleft()
+            frame, step = self._walk.ready.popleft()
             self._enter(frame, step, now)
         effects, local = self._take_begun()
-        if self._ready:
+        if self._walk.ready:
             return Turn(effects, now, local=local)
-        if not self._is_over():
-            return Turn(effects, self._waits.next_instant(self.deadline), local=local)
+        if not self._walk.is_over:
+            return Turn(effects, self._walk.waits.next_instant(self.deadline), local=local)
         return Turn(end=self._close_records(self._end(now), now))
 
     def _take_begun(self) -> tuple[tuple[Effect, ...], tuple[Effect, ...]]:
@@ -112,18 +109,18 @@ class Run:
 
     def succeed(self, effect: Effect, output: Any, now: datetime) -> None:
         """The effect was done and gave `output`."""
-        frame, output = self._leave(effect), self._mask(output)
+        frame, output = self._walk.leave(effect), self._mask(output)
         self.attempts.finish(effect.record, ActionStatus.COMPLETED, now, output=output)
-        self._complete(frame, effect.step, output)
-        self._look_after(frame)
+        self._walk.complete(frame, effect.step, output)
+        self._walk.look_after(frame)
 
     def fail(self, effect: Effect, failure: Failure, now: datetime, unit_random: float) -> None:
         """The attempt failed. It is tried again after a pause if its retry policy has an attempt left for this."""
-        frame, failure = self._leave(effect), self._mask(failure)
+        frame, failure = self._walk.leave(effect), self._mask(failure)
         wake_at = self._next_try(frame, effect.step, failure, now, unit_random)
         self.attempts.finish(effect.record, ActionStatus.FAILED, now, failure=failure, wake_at=wake_at)
         self._fail(frame, effect.step, failure, wake_at)
-        self._look_after(frame)
+        self._walk.look_after(frame)
 
     def settle(self, effect: Effect, outcome: Outcome, now: datetime, unit_random: float) -> None:
         """As `succeed` and `fail`, for a local action, which may also have begun to wait to be told something."""
@@ -132,14 +129,14 @@ class Run:
         elif outcome.state is None:
             self.succeed(effect, outcome.output, now)
         else:
-            frame, step, begun = self._leave(effect), effect.step, effect.record
+            frame, step, begun = self._walk.leave(effect), effect.step, effect.record
             place = Place(step.position, frame.iteration)
             self.attempts.append(
                 step, place, begun.attempt, ActionStatus.WAITING, begun.started_at, None, begun.input,
                 wake_at=outcome.wake_at, state=outcome.state,
             )  # fmt: skip
             self._listen(frame, step, place, outcome.wake_at)
-            self._look_after(frame)
+            self._walk.look_after(frame)
 
     def tell(self, position: int, iteration: int, value: Any) -> None:
         """Somebody tells the action at that place what it waits for; one that does not wait does not hear it."""
@@ -148,20 +145,19 @@ class Run:
         if not past or past[-1].status is not ActionStatus.WAITING or not is_for(past[-1], value):
             return
         self._signals[place] = value
-        if (waiting := self._waits.take(place)) is not None:
-            self._ready.append(waiting)
+        if (waiting := self._walk.waits.take(place)) is not None:
+            self._walk.ready.append(waiting)
 
     def listening(self) -> list[Place]:
         """The places at which actions wait to be told something."""
-        return [place for place in self._waits if awaited(self.attempts.of(place)[-1]) is not None]
+        return [place for place in self._walk.waits if awaited(self.attempts.of(place)[-1]) is not None]
 
     def interrupt(self, status: ExecutionStatus, failure: Failure | None, now: datetime) -> End:
         """End the run where it stands; what is under way is recorded as cancelled."""
         reason = failure or Failure("cancelled", "the execution was cancelled")
-        for _, effect in self._under_way.values():
+        for _, effect in self._walk.under_way.values():
             self.attempts.finish(effect.record, ActionStatus.CANCELLED, now, failure=reason)
-        self._cancel_waits(self._root, now)
-        self._cancel_loops(self._root)
+        self._walk.cancel_all()
         return self._close_records(End(status, failure=failure), now)
 
     # One action
@@ -173,17 +169,17 @@ class Run:
         if past:
             self._continue(frame, step, past, now)
         elif step.position in frame.passed:
-            self._settle(frame, step)
+            self._walk.settle(frame, step)
         elif not frame.is_stopped:
             self._begin(frame, step, place, now)
 
     def _begin(self, frame: Frame, step: Step, place: Place, now: datetime) -> None:
         """An action met for the first time: skip it, delay it or run it."""
         try:
-            if step.guard is not None and not step.guard.holds(self._visible.from_(frame)):
+            if step.guard is not None and not step.guard.holds(self._walk.visible.from_(frame)):
                 why = Failure("skipped", f"{step.guard.text} did not hold")
                 self.attempts.append(step, place, 1, ActionStatus.SKIPPED, now, now, failure=why)
-                self._skip(frame, step)
+                self._walk.skip(frame, step)
                 return
         except TemplateError as error:
             self._fail_at_once(frame, step, place, 1, now, self._mask(template_failure(error)))
@@ -205,13 +201,13 @@ class Run:
             case ActionStatus.COMPLETED:
                 self._retell(frame, step, last)
             case ActionStatus.SKIPPED:
-                self._skip(frame, step)
+                self._walk.skip(frame, step)
             case ActionStatus.CANCELLED:
                 pass
             case ActionStatus.FAILED if last.wake_at is None:
-                self._give_up(frame, step, last.failure or _LOST_REASON)
+                self._walk.give_up(frame, step, last.failure or _LOST_REASON)
             case ActionStatus.STARTED if step.action.type == "for_each":
-                self._loop(frame, step, _items_of(last))
+                self._walk.begin_loop(frame, step, _items_of(last))
             case ActionStatus.STARTED:
                 self.attempts.doubt(step, place, last, _IN_DOUBT, now)
                 self._try_again(frame, step, place, now)
@@ -223,28 +219,28 @@ class Run:
     def _come_back(self, frame: Frame, step: Step, place: Place, last: PastAttempt, now: datetime) -> None:
         """After a delay or the pause before another attempt, when it is over."""
         if frame.is_stopped:
-            self._drop(step, place, now)
+            self._walk.drop(step, place)
         elif last.status is ActionStatus.WAITING and awaited(last) is not None:
             self._hear(frame, step, place, last, now)
         elif last.wake_at is None:
-            self._drop(step, place, now)
+            self._walk.drop(step, place)
         elif now < last.wake_at:
-            self._waits.add(place, last.wake_at, frame, step)
+            self._walk.waits.add(place, last.wake_at, frame, step)
         elif step.action.type == "wait" and last.state is not None:
             output = {"until": last.wake_at}
             self.attempts.append(
                 step, place, last.attempt, ActionStatus.COMPLETED, last.started_at, now, output=output
             )  # fmt: skip
-            self._complete(frame, step, output)
+            self._walk.complete(frame, step, output)
         else:
             self._run(frame, step, place, last.attempt + (last.status is ActionStatus.FAILED), now)
 
     def _listen(self, frame: Frame, step: Step, place: Place, until: datetime | None) -> None:
         """The action waits to be told something, or has been told already."""
         if place in self._signals:
-            self._ready.append((frame, step))
+            self._walk.ready.append((frame, step))
         else:
-            self._waits.add(place, until, frame, step)
+            self._walk.waits.add(place, until, frame, step)
 
     def _hear(self, frame: Frame, step: Step, place: Place, last: PastAttempt, now: datetime) -> None:
         """An action that waits to be told something, when it has been told, or has waited long enough."""
@@ -253,7 +249,7 @@ class Run:
         elif last.wake_at is not None and now >= last.wake_at:
             outcome = in_vain(last.state)
         else:
-            self._waits.add(place, last.wake_at, frame, step)
+            self._walk.waits.add(place, last.wake_at, frame, step)
             return
         if outcome.failure is not None:
             failure = self._mask(outcome.failure)
@@ -265,7 +261,7 @@ class Run:
         else:
             output = self._mask(outcome.output)
             self.attempts.close(step, place, ActionStatus.COMPLETED, now, output=output)
-            self._complete(frame, step, output)
+            self._walk.complete(frame, step, output)
 
     def _next_try(
         self, frame: Frame, step: Step, failure: Failure, now: datetime, unit_random: float
@@ -280,9 +276,9 @@ class Run:
 
     def _fail(self, frame: Frame, step: Step, failure: Failure, wake_at: datetime | None) -> None:
         if wake_at is None:
-            self._give_up(frame, step, failure)
+            self._walk.give_up(frame, step, failure)
         else:
-            self._waits.add(Place(step.position, frame.iteration), wake_at, frame, step)
+            self._walk.waits.add(Place(step.position, frame.iteration), wake_at, frame, step)
 
     def _try_again(self, frame: Frame, step: Step, place: Place, now: datetime) -> None:
         """After an attempt in doubt: once more, unless that was forbidden or has happened too often."""
@@ -304,17 +300,15 @@ class Run:
         self._start(frame, Effect(step, {"approval": QUESTION}, record, self._key(step, place), asks=True))
 
     def _start(self, frame: Frame, effect: Effect) -> None:
-        self._under_way[Place(effect.record.position, effect.record.iteration)] = (frame, effect)
+        self._walk.enter(frame, effect)
         self._begun.append(effect)
-        for catch in frame.catches:
-            catch.under_way += 1
 
     def _key(self, step: Step, place: Place) -> str:
         return f"{self._known_by}:{step.action.key}:{place.iteration}"
 
     def _run(self, frame: Frame, step: Step, place: Place, attempt: int, now: datetime) -> None:
         try:
-            scope = self._visible.from_(frame)
+            scope = self._walk.visible.from_(frame)
             config: dict[str, Any] = step.config.render(scope)
             shown: dict[str, Any] = self._mask(config)
             if step.steers:
@@ -322,7 +316,7 @@ class Run:
             elif step.kind is ActionKind.PURE:
                 output = run_pure(step.action.type, shown)
                 self.attempts.append(step, place, attempt, ActionStatus.COMPLETED, now, now, shown, output)
-                self._complete(frame, step, output)
+                self._walk.complete(frame, step, output)
             else:
                 self._signals.pop(place, None)
                 record = self.attempts.start(step, place, attempt, shown, now)
@@ -339,13 +333,13 @@ class Run:
     ) -> None:
         """Actions that only decide what comes next."""
         if step.arms:
-            arm = chosen_arm(step, self._visible.from_(frame))
+            arm = chosen_arm(step, self._walk.visible.from_(frame))
             self.attempts.append(step, place, attempt, ActionStatus.COMPLETED, now, now, output={"arm": arm})
-            self._take_arm(frame, step, arm)
+            self._walk.take_arm(frame, step, arm)
         elif step.action.type == "for_each":
             items = loop_items(config)
             self.attempts.start(step, place, attempt, {"items": len(items)}, now, state={"items": items})
-            self._loop(frame, step, items)
+            self._walk.begin_loop(frame, step, items)
         else:
             self._wait(frame, step, place, attempt, now, wait_until(config, now), config)
 
@@ -357,145 +351,27 @@ class Run:
         self.attempts.append(
             step, place, attempt, ActionStatus.WAITING, now, None, config, wake_at=until, state=state
         )  # fmt: skip
-        self._waits.add(place, until, frame, step)
+        self._walk.waits.add(place, until, frame, step)
 
     # What follows from it
 
     def _retell(self, frame: Frame, step: Step, last: PastAttempt) -> None:
         if step.arms:
-            self._take_arm(frame, step, last.output["arm"])
+            self._walk.take_arm(frame, step, last.output["arm"])
             return
-        self._complete(frame, step, last.output)
-
-    def _take_arm(self, frame: Frame, step: Step, arm: int) -> None:
-        self.progress.complete(step, {"arm": arm})
-        self._visible.keep(frame, step, ActionStatus.COMPLETED, {"arm": arm}, None)
-        self._open(Frame(step.blocks[arm], frame, step, frame.iteration, is_catch=False))
-
-    def _loop(self, frame: Frame, step: Step, items: list[Any]) -> None:
-        self.progress.expand(step, len(items))
-        settings = parse_for_each(step.action.config)
-        loop = Loop(step, frame, items, settings.concurrency, settings.on_error == "continue")
-        self._loops[Place(step.position, frame.iteration)] = loop
-        self._feed(loop)
-
-    def _feed(self, loop: Loop) -> None:
-        """Start the iterations that may start; without any left the loop is over."""
-        while not loop.frame.is_stopped and (frame := loop.take()) is not None:
-            self._open(frame)
-        if loop.is_over:
-            self._end_loop(loop)
-
-    def _end_loop(self, loop: Loop) -> None:
-        frame, step, now = loop.frame, loop.step, self.scope["now"]
-        place = Place(step.position, frame.iteration)
-        if self._loops.pop(place, None) is None:
-            return
-        if loop.failure is not None and not loop.goes_on:
-            self.attempts.close(step, place, ActionStatus.FAILED, now, failure=loop.failure)
-            self._give_up(frame, step, loop.failure)
-        else:
-            output = loop.output()
-            self.attempts.close(step, place, ActionStatus.COMPLETED, now, output=output)
-            self._complete(frame, step, output)
-
-    def _open(self, frame: Frame) -> None:
-        """Let the actions of a block come up that need nobody; an empty block is over at once."""
-        self._ready.extend((frame, step) for step in frame.roots())
-        if frame.left == 0:
-            self._close(frame)
-
-    def _close(self, frame: Frame) -> None:
-        """Every action of the frame is settled."""
-        if frame.over or frame.owner is None or frame.parent is None:
-            return
-        frame.over = True
-        if frame.failure is not None:
-            self._cancel_loops(frame)
-        if not frame.is_catch:
-            self._settle(frame.parent, frame.owner)
-        elif (loop := self._loops.get(Place(frame.owner.position, frame.parent.iteration))) is not None:
-            loop.end(frame)
-            self._feed(loop)
-
-    def _complete(self, frame: Frame, step: Step, output: Any) -> None:
-        self.progress.complete(step, output)
-        self._visible.keep(frame, step, ActionStatus.COMPLETED, output, None)
-        self._settle(frame, step)
-
-    def _skip(self, frame: Frame, step: Step) -> None:
-        self.progress.skip()
-        self._visible.keep(frame, step, ActionStatus.SKIPPED, None, None)
-        self._settle(frame, step)
+        self._walk.complete(frame, step, last.output)
 
     def _fail_at_once(
         self, frame: Frame, step: Step, place: Place, attempt: int, now: datetime, failure: Failure
     ) -> None:
         self.attempts.append(step, place, attempt, ActionStatus.FAILED, now, now, failure=failure)
-        self._give_up(frame, step, failure)
-
-    def _give_up(self, frame: Frame, step: Step, failure: Failure) -> None:
-        """The action has failed for good: `on_error` decides."""
-        self.progress.fail()
-        self._visible.keep(frame, step, ActionStatus.FAILED, None, failure)
-        on_error = step.action.on_error
-        if on_error == "stop":
-            self._stop(frame, of_action(failure, step.action.key))
-            return
-        if on_error != "continue":
-            frame.pass_over(step.position, self.program.positions[on_error.removeprefix("goto:")])
-        self._settle(frame, step)
-
-    def _stop(self, frame: Frame, failure: Failure) -> None:
-        catch = frame.catch
-        if catch.failure is None:
-            catch.failure = failure
-            self._cancel_waits(catch, self.scope["now"])
-        self._look_after(frame)
-
-    def _settle(self, frame: Frame, step: Step) -> None:
-        self._ready.extend((frame, self.program.steps[position]) for position in frame.settle(step))
-        if frame.left == 0:
-            self._close(frame)
-
-    def _look_after(self, frame: Frame) -> None:
-        """End the stopped iterations around `frame` in which nothing is under way any more."""
-        for catch in frame.catches:
-            if catch.failure is not None and catch.under_way == 0:
-                self._close(catch)
-
-    def _leave(self, effect: Effect) -> Frame:
-        frame, _ = self._under_way.pop(Place(effect.record.position, effect.record.iteration))
-        for catch in frame.catches:
-            catch.under_way -= 1
-        return frame
+        self._walk.give_up(frame, step, failure)
 
     # Time and end
 
-    def _cancel_waits(self, catch: Frame, now: datetime) -> None:
-        for place, step in self._waits.take_inside(catch):
-            self._drop(step, place, now)
-
-    def _drop(self, step: Step, place: Place, now: datetime) -> None:
-        """What waits here will not happen: a delay is cancelled, a failed attempt was the last."""
-        if self.attempts.of(place)[-1].status is ActionStatus.FAILED:
-            self.progress.fail()
-        else:
-            self.attempts.close(step, place, ActionStatus.CANCELLED, now)
-
-    def _cancel_loops(self, catch: Frame) -> None:
-        """Loops inside of what was stopped come to no end of their own."""
-        for place, loop in list(self._loops.items()):
-            if any(around is catch for around in loop.frame.catches):
-                del self._loops[place]
-                self.attempts.close(loop.step, place, ActionStatus.CANCELLED, self.scope["now"], failure=catch.failure)
-
-    def _is_over(self) -> bool:
-        return self._root.under_way == 0 and (self._root.failure is not None or self._root.left == 0)
-
     def _end(self, now: datetime) -> End:
-        if self._root.failure is not None:
-            return self.interrupt(ExecutionStatus.FAILED, self._root.failure, now)
+        if self._walk.root.failure is not None:
+            return self.interrupt(ExecutionStatus.FAILED, self._walk.root.failure, now)
         end = completed_end(self.program, self.scope)
         return End(end.status, self._mask(end.output), self._mask(end.failure))
 

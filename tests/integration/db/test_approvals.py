@@ -123,9 +123,9 @@ async def test_what_nobody_asked_is_not_found(desk: Desk) -> None:
         await desk.decide(new_id())
 
 
-async def test_a_place_asks_once(desk: Desk) -> None:
+async def test_what_is_asked_again_is_asked_once(desk: Desk) -> None:
     asked = await desk.ask()
-    await ask_approvals(desk.connection, [msgspec.structs.replace(asked, id=new_id(), title="Again?")])
+    await ask_approvals(desk.connection, [msgspec.structs.replace(asked, title="Again?")])
     assert await desk.listed(None) == [asked.id]
 
 

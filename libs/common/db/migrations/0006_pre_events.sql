@@ -44,7 +44,6 @@ CREATE TABLE approvals (
     comment      text,
     actor        text,
     PRIMARY KEY (tenant_id, id),
-    UNIQUE (tenant_id, execution_id, position, iteration),
     CONSTRAINT decided_iff_decision CHECK ((decided_at IS NOT NULL) = (decision IS NOT NULL))
 );
 CREATE INDEX approvals_open ON approvals (tenant_id, id) WHERE decided_at IS NULL;
