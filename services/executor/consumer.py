@@ -75,6 +75,7 @@ class ReadyConsumer:
             await delivery.reject()
             return
         items = {item.execution_id: item for item in message.items}
+        await self._engine.let_park(message.items)
         with self._engine.reserved(items) as mine:
             batch = await self._build_patiently([item for key, item in items.items() if key in mine])
             if batch is None:

@@ -19,6 +19,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from libs.common.bus.messages import Ready
 from libs.common.clock import Clock
 from libs.common.db.journaling import Written
 from libs.common.db.signals import Signal
@@ -81,6 +82,16 @@ class Engine:
             yield mine
         finally:
             self._reserved -= mine
+
+    async def let_park(self, items: Iterable[Ready]) -> None:
+        """Returns when those of the executions have left that were parked here and are woken already: what makes them
+        due may be faster than the task that has parked them.
+        """
+        # A message under the epoch that we hold stands for a park of ours; older ones are copies, later ones another's.
+        held = [(item, self._held.get(item.execution_id)) for item in items]
+        parked = [item.execution_id for item, one in held if one is not None and item.epoch == one.epoch]
+        if parked:
+            await asyncio.wait([self._tasks[key] for key in parked])
 
     @property
     def is_idle(self) -> bool:
@@ -159,13 +170,14 @@ class Engine:
         """From a recorded turn to the end, or to where the executor may let go."""
         try:
             while True:
-                self._begin(held, turn)
+                if held.wish is not Control.CANCEL:  # heard while the turn was written: nothing of it is to begin
+                    self._begin(held, turn)
                 if not turn.local:
                     await self._wait(held, turn.wake_at)
                 self._settle_ended(held)
                 turn, now = self._next_turn(held), self._clock.now()
                 if turn.end is not None:
-                    await _interrupt(held)
+                    await held.stop_effects()
                 leaves = turn.end is not None or parks(held, turn, now)
                 written = await self._journal.record(held, turn, now)
                 if written is None:
@@ -177,10 +189,10 @@ class Engine:
                     return
         except Exception:  # noqa: BLE001 - what a journal that breaks leaves behind must not stay running for ever
             _log.exception("run let go", execution_id=held.execution_id, tenant_id=held.tenant_id)
-            await _interrupt(held)
+            await held.stop_effects()
             await self._journal.let_go(held)
         finally:
-            await _interrupt(held)
+            await held.stop_effects()
 
     def _begin(self, held: Held, turn: Turn) -> None:
         """Start the effects of a turn that is on record."""
@@ -289,15 +301,6 @@ def _guarded(held: Held, step: Callable[[], Turn]) -> Turn:
 def _broken(held: Held, error: Exception) -> Failure:
     _log.error("run broke", execution_id=held.execution_id, workflow_id=held.workflow_id, exc_info=error)
     return Failure("internal", f"the run broke: {type(error).__name__}")
-
-
-async def _interrupt(held: Held) -> None:
-    """Cancel the effects that are under way, and wait until they are gone."""
-    for task in held.effects:
-        task.cancel()
-    if held.effects:
-        await asyncio.gather(*held.effects, return_exceptions=True)
-    held.effects.clear()
 
 
 def _log_end(held: Held, end: End | None) -> None:

@@ -56,15 +56,21 @@ def entry_of(held: Held, turn: Turn, now: datetime) -> Entry:
     return Entry(change, _more(held, turn, status, now))
 
 
-def unstorable(change: ExecutionChange, now: datetime) -> ExecutionChange:
-    """The end of an execution whose records cannot be stored; what happened stands there without its values."""
-    error = _json(Failure("unstorable", "the database does not take a value of this run"))
+def unstorable(held: Held, change: ExecutionChange, now: datetime) -> ExecutionChange:
+    """The end of an execution whose records cannot be stored: what happened stands there without its values, and what
+    earlier flushes left open is closed.
+    """
+    failure = Failure("unstorable", "the database does not take a value of this run")
+    error = _json(failure)
+    held.run.interrupt(ExecutionStatus.FAILED, failure, now)
+    closing = _latest_rows(held.run.attempts.take_records())
+    rows = {(row.position, row.iteration, row.attempt): row for row in (*change.records, *closing)}
     records = [
         msgspec.structs.replace(
             row, status=_ENDED.get(row.status, row.status), finished_at=row.finished_at or now, wake_at=None,
             input=None, output=None, state=None, error=None if row.error is None else error,
         )
-        for row in change.records
+        for row in rows.values()
     ]  # fmt: skip
     return msgspec.structs.replace(
         change, status=ExecutionStatus.FAILED.value, wake_at=None, output=None, error=error, finished_at=now,

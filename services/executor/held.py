@@ -49,6 +49,14 @@ class Held:
     told: list[Signal] = field(default_factory=list[Signal])
     effects: "dict[asyncio.Task[Any], Effect]" = field(default_factory=dict)
 
+    async def stop_effects(self) -> None:
+        """Cancel the effects that are under way, and wait until they are gone."""
+        for task in self.effects:
+            task.cancel()
+        if self.effects:
+            await asyncio.gather(*self.effects, return_exceptions=True)
+        self.effects.clear()
+
 
 def parks(held: Held, turn: Turn, now: datetime) -> bool:
     """Whether the worker lets go of it after this turn: nothing is under way, and nothing will be for a while."""

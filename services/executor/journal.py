@@ -73,7 +73,8 @@ class Journal:
             change = entry.change
             _log.error("records refused", execution_id=change.id, tenant_id=change.tenant_id, reason=answer.detail)
             more = More(has_ended=True, before_its_time=True) if held.has_ties else NOTHING_MORE
-            await self._commits.submit(Entry(unstorable(change, now), more))
+            await held.stop_effects()
+            await self._commits.submit(Entry(unstorable(held, change, now), more))
             return None
         if isinstance(answer, BaseException):
             raise answer
@@ -99,7 +100,8 @@ class Journal:
             try:
                 async with self._database.connection() as connection:
                     flush = await write_entries(connection, self._worker, batch)
-            except Unavailable:
+            except Unavailable as error:
+                _log.debug("journal waits", reason=error.detail)
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             self._announcer.announce([_ready(one) for one in flush.started])

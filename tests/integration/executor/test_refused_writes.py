@@ -56,6 +56,25 @@ async def test_records_that_are_refused_in_the_middle_leave_no_attempt_open(
     assert (await executor.run([log("a", "lucky")]))["status"] == "completed"
 
 
+async def test_what_earlier_commits_left_open_is_closed_when_records_are_refused(
+    executor: Executor, endpoint: Endpoint, acme: World
+) -> None:
+    """A loop that was begun, a delay, and a call that is under way beside the action whose record is refused."""
+    await acme.fetch(_PICKY)
+    endpoint.gate.clear()
+    body = [{"key": "pause", "type": "wait", "config": {"seconds": 0.2}}, log("a", "unlucky")]
+    loop = {"key": "loop", "type": "for_each", "needs": [], "config": {"items": [1, 2], "actions": body}}
+    slow = call(endpoint, "slow", needs=[])
+    later = log("later", "x", needs=[]) | {"delay_seconds": 3600}
+    run = await executor.run([loop, slow, later])
+    assert (run["status"], run["error"]["class"]) == ("failed", "unstorable")
+    found = sorted((action["key"], action["index"], action["status"]) for action in run["actions"])
+    assert found == [
+        ("a", 0, "completed"), ("later", 0, "cancelled"), ("loop", 0, "cancelled"), ("pause", 0, "completed"),
+        ("pause", 1, "cancelled"), ("slow", 0, "cancelled"),
+    ]  # fmt: skip
+
+
 @pytest.fixture
 async def read_only(postgres_dsn: str, database_dsn: str) -> AsyncIterator[Callable[[bool], Awaitable[None]]]:
     """Makes the test's database take no writes, as a standby does after a failover, or take them again."""
