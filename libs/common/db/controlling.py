@@ -28,6 +28,8 @@ class Replaced(NamedTuple):
     by: UUID
 
 
+# A row that moves while it is waited for may be seen in `target` as it was before: what is done to it is judged by the
+# row itself once more.
 _CANCEL = """
 WITH target AS (
     SELECT e.tenant_id, e.id, e.status, w.message
@@ -40,6 +42,7 @@ ended AS (
            error = json_build_object('class', $4::text, 'message', target.message)
       FROM target
      WHERE e.tenant_id = target.tenant_id AND e.id = target.id AND target.status IN ('pending', 'waiting')
+       AND e.status IN ('pending', 'waiting')
     RETURNING e.tenant_id, e.id),
 closed AS (
     UPDATE action_executions a
@@ -48,7 +51,8 @@ closed AS (
       FROM ended
      WHERE a.tenant_id = ended.tenant_id AND a.execution_id = ended.id AND a.status IN ('started', 'waiting')),
 asked AS (
-    UPDATE executions e SET control = 'cancel' FROM target
+    UPDATE executions e SET control = 'cancel', wake_at = CASE WHEN e.wake_at IS NOT NULL THEN now() END
+      FROM target
      WHERE e.tenant_id = target.tenant_id AND e.id = target.id AND target.status = 'running'
     RETURNING e.tenant_id, e.id)
 SELECT tenant_id, id, true AS ended FROM ended UNION ALL SELECT tenant_id, id, false FROM asked
@@ -72,7 +76,7 @@ async def cancel_replaced(connection: Connection, replaced: Sequence[Replaced]) 
 async def _cancel(connection: Connection, wanted: Sequence[tuple[UUID, UUID, str]], error_class: str) -> set[Place]:
     """Cancels (tenant, execution, message); what has ended gives back its slot."""
     async with connection.transaction():
-        rows = await connection.fetch(_CANCEL, *columns(wanted, 3), error_class)
+        rows = await _cancel_rows(connection, wanted, error_class)
         ended = _ended(rows)
         await leave(connection, [*ended, *await settle_interrupted(connection, ended)])
     return {Place(row["tenant_id"], row["id"]) for row in rows}
@@ -86,9 +90,20 @@ async def settle_interrupted(connection: Connection, ended: Sequence[Place]) -> 
     while ended:
         await settle_ends(connection, ended)
         children = [(*child, _PARENT_ENDED) for child in await open_children(connection, ended)]
-        ended = _ended(await connection.fetch(_CANCEL, *columns(children, 3), "cancelled")) if children else []
+        ended = _ended(await _cancel_rows(connection, children, "cancelled")) if children else []
         found += ended
     return found
+
+
+async def _cancel_rows(
+    connection: Connection, wanted: Sequence[tuple[UUID, UUID, str]], error_class: str
+) -> list[Record]:
+    rows = await connection.fetch(_CANCEL, *columns(wanted, 3), error_class)
+    found = {row["id"] for row in rows}
+    if left := [one for one in wanted if one[1] not in found]:
+        # They have ended, or moved in that very moment; they are locked now, and a new statement sees them as they are.
+        rows += await connection.fetch(_CANCEL, *columns(left, 3), error_class)
+    return rows
 
 
 def _ended(rows: Sequence[Record]) -> list[Place]:

@@ -185,7 +185,8 @@ def _event(action: LocalAction, config: EmitEventConfig) -> NewEvent | Failure:
     if len(data) > MAX_DATA_BYTES:
         return Failure("invalid_config", f"data is larger than {MAX_DATA_BYTES // 1024} KiB")
     return NewEvent(
-        write.tenant_id, action.id, config.event, data, "action", action.chain, f"{write.execution_id}:{write.key}",
+        write.tenant_id, action.id, config.event, data, "action", action.chain,
+        f"action:{write.execution_id}:{action.position}:{action.iteration}",
         write.execution_id, write.actor, action.traceparent,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from libs.common.domain.catalogue import CATALOGUE
 from libs.common.domain.execution import AttemptRecord, ExecutionStatus, Failure
 from libs.common.domain.run import Run
 from libs.common.domain.turns import End
+from libs.common.domain.workflow import Action
 
 MAX_RECORDS = 2_000
 _NOTHING: Mapping[str, Any] = {}
@@ -31,7 +32,7 @@ def dry_run(run: Run, now: datetime, outputs: Mapping[str, Any] = _NOTHING) -> D
         turn = run.advance(now)
         for effect in (*turn.effects, *turn.local):
             action = effect.step.action
-            run.succeed(effect, outputs.get(action.key, _stub(action.type)), now)
+            run.succeed(effect, outputs.get(action.key, _stub(action)), now)
         for record in run.attempts.take_records():
             records[record.position, record.iteration, record.attempt] = record
         if turn.end is None and len(records) <= MAX_RECORDS:
@@ -40,7 +41,10 @@ def dry_run(run: Run, now: datetime, outputs: Mapping[str, Any] = _NOTHING) -> D
         return DryRun(turn.end or _TOO_LONG, [record for _, record in sorted(records.items())], now)
 
 
-def _stub(type_name: str) -> Any:
-    """What an effect gives that does not happen."""
-    row = CATALOGUE.get(type_name)
+def _stub(action: Action) -> Any:
+    """What an action gives that is not done."""
+    if action.type == "wait":
+        told = {"approved": True, "comment": None, "actor": None}
+        return told if action.config.get("approval") is not None else {"type": action.config.get("event"), "data": {}}
+    row = CATALOGUE.get(action.type)
     return {} if row is None or row.output is None else row.output

@@ -10,10 +10,11 @@ import msgspec
 from litestar import Router, post
 from litestar.params import FromPath
 
-from libs.common.actions.installed import is_pure, kind_of_action
+from libs.common.actions.installed import kind_of_action
 from libs.common.clock import new_id
 from libs.common.db.webhook_calls import StoredCall, find_call
 from libs.common.db.workflows import find_workflow
+from libs.common.domain.action_type import ActionKind
 from libs.common.domain.conditions import compile_conditions
 from libs.common.domain.dry_run import DryRun, dry_run
 from libs.common.domain.execution import AttemptRecord
@@ -162,9 +163,10 @@ def _answer(result: DryRun, *, starts: bool) -> Tried:
 
 def _action(record: AttemptRecord) -> TriedAction:
     skipped = record.status == "skipped" and record.error is not None
+    stubbed = kind_of_action(record.type, record.input or {}) is not ActionKind.PURE
     return TriedAction(
         record.key, record.type, record.iteration % MAX_ITEMS, record.attempt, record.status.value,
-        not is_pure(record.type), record.input, record.output, None if skipped else record.error,
+        stubbed, record.input, record.output, None if skipped else record.error,
         record.error.message if skipped and record.error else None, record.wake_at,
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ while is waited for.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -62,8 +63,13 @@ async def test_what_earlier_commits_left_open_is_closed_when_records_are_refused
     """A loop that was begun, a delay, and a call that is under way beside the action whose record is refused."""
     await acme.fetch(_PICKY)
     endpoint.gate.clear()
-    body = [{"key": "pause", "type": "wait", "config": {"seconds": 0.2}}, log("a", "unlucky")]
-    loop = {"key": "loop", "type": "for_each", "needs": [], "config": {"items": [1, 2], "actions": body}}
+    body: list[Any] = [{"key": "pause", "type": "wait", "config": {"seconds": 0.2}}, log("a", "unlucky")]
+    loop: dict[str, Any] = {
+        "key": "loop",
+        "type": "for_each",
+        "needs": [],
+        "config": {"items": [1, 2], "actions": body},
+    }
     slow = call(endpoint, "slow", needs=[])
     later = log("later", "x", needs=[]) | {"delay_seconds": 3600}
     run = await executor.run([loop, slow, later])

@@ -89,3 +89,15 @@ async def test_foreign_and_contradictory_requests_are_refused(acme: World) -> No
     both = await acme.call("POST", f"/workflows/{made['id']}/test", {"input": {}, "webhook": {}})
     unknown = await acme.call("POST", f"/workflows/{made['id']}/test", {"webhook_log_id": made["id"]})
     assert [answer.status_code for answer in (foreign, both, unknown)] == [404, 422, 422]
+
+
+async def test_somebody_says_yes_and_events_come(acme: World) -> None:
+    ask = {"key": "ask", "type": "wait", "config": {"approval": {"message": "Pay?"}}}
+    event = {"key": "paid", "type": "wait", "config": {"event": "paid"}}
+    said = {"key": "said", "type": "log", "config": {"message": "{{ actions.ask.output.approved }}"}}
+    made = await acme.made({"name": "asks", "actions": [ask, event, said]})
+    tried = (await acme.call("POST", f"/workflows/{made['id']}/test", {"input": {}})).json()
+    assert tried["status"] == "completed"
+    assert [action["stubbed"] for action in tried["actions"]] == [True, True, False]
+    assert tried["actions"][2]["output"]["message"] is True
+    assert await acme.fetch("SELECT FROM approvals") == []
