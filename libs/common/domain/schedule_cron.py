@@ -11,9 +11,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from functools import lru_cache
+from typing import cast
 
 from cronsim import CronSim, CronSimError
-from cronsim.cronsim import FIELD_NAMES, SYMBOLIC_DAYS
+from cronsim.cronsim import FIELD_NAMES, SYMBOLIC_DAYS, Field
 
 NAMED: dict[str, str] = {
     "@yearly": "0 0 1 1 *",
@@ -44,7 +45,9 @@ class _Calendar(CronSim):
         if not all(1 <= day <= 31 for day in self.nearest):
             raise CronSimError("Bad day-of-month")
         plain = [item for item in items if not _NEAREST.fullmatch(item)]
-        super().__init__(" ".join([*parts[:3], ",".join(plain) or "1", *parts[4:]]), datetime(2000, 1, 1))
+        # read with any month: it would call the 30th of February no expression, where it is one that is never due
+        super().__init__(" ".join([*parts[:3], ",".join(plain) or "1", "*", parts[5]]), datetime(2000, 1, 1))
+        self.months = cast("set[int]", Field.MONTH.parse(parts[4]))
         if not plain:
             self.days = set[int]()
 
