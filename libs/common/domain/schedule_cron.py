@@ -75,7 +75,7 @@ class Cron:
     """
 
     def __init__(self, expression: str) -> None:
-        parts = _LAST_NAMED.sub(lambda found: f"{_DAYS[found[1]]}L", expanded(expression).upper()).split()
+        parts = fields_of(expression)
         self.has_seconds = len(parts) == 6
         if len(parts) not in (5, 6):
             raise CronSimError("Wrong number of fields")
@@ -148,9 +148,10 @@ class Cron:
         return days
 
 
-def expanded(expression: str) -> str:
-    """The expression in fields, when it is a name such as `@daily`."""
-    return NAMED.get(expression.strip().lower(), expression)
+def fields_of(expression: str) -> list[str]:
+    """The fields of an expression or name, in capitals; `FRIL` is written `5L`."""
+    text = NAMED.get(expression.strip().lower(), expression).upper()
+    return _LAST_NAMED.sub(lambda found: f"{_DAYS[found[1]]}L", text).split()
 
 
 @lru_cache(maxsize=4096)
@@ -170,8 +171,8 @@ def _explained(problem: str, expression: str) -> str:
     """cronsim's message with the field and its bounds."""
     name = problem.removeprefix("Bad ")
     if name not in FIELD_NAMES:
-        return f"needs 5 or 6 fields, not {len(expression.split())}"
-    parts = expanded(expression).split()
+        return f"needs 5 or 6 fields, not {len(fields_of(expression))}"
+    parts = fields_of(expression)
     text = parts[FIELD_NAMES.index(name) - (6 - len(parts))]
     return f"bad {name} {text[:40]!r} ({_BOUNDS[name]})"
 
