@@ -103,6 +103,35 @@ def test_one_after_the_other_gives_what_all_at_once_gives(zone: str, several: li
 
 
 @pytest.mark.parametrize(
+    ("zone", "expression", "choices", "after", "expected"),
+    [
+        ("America/New_York", "30 2 * * *", {}, "2027-03-14T05:00", ["14 03:00 EDT 07:00 gap", "15 02:30 EDT 06:30"]),
+        ("America/New_York", "30 2 * * *", {"dst_gap": "skip"}, "2027-03-14T05:00", ["15 02:30 EDT 06:30"]),
+        ("America/New_York", "0 2,3 * * *", {}, "2027-03-14T05:00", ["14 03:00 EDT 07:00", "15 02:00 EDT 06:00"]),
+        ("America/New_York", "*/30 * * * *", {}, "2027-03-14T06:00", ["14 01:30 EST 06:30", "14 03:00 EDT 07:00"]),
+        ("America/New_York", "30 1 * * *", {}, "2027-11-07T04:00", ["07 01:30 EDT 05:30 fold", "08 01:30 EST 06:30"]),
+        ("America/New_York", "30 1 * * *", {"dst_fold": "second"}, "2027-11-07T04:00",
+         ["07 01:30 EST 06:30 fold", "08 01:30 EST 06:30"]),
+        ("America/New_York", "30 1 * * *", {"dst_fold": "both"}, "2027-11-07T04:00",
+         ["07 01:30 EDT 05:30 fold", "07 01:30 EST 06:30 fold", "08 01:30 EST 06:30"]),
+        ("America/New_York", "30 * * * *", {"dst_fold": "first"}, "2027-11-07T05:00",
+         ["07 01:30 EDT 05:30 fold", "07 01:30 EST 06:30 fold", "07 02:30 EST 07:30"]),
+        ("Africa/Cairo", "0 0 * * *", {}, "2026-04-23T12:00", ["24 01:00 EEST 22:00 gap", "25 00:00 EEST 21:00"]),
+        ("Australia/Lord_Howe", "15 2 * * *", {}, "2026-10-03T12:00", ["04 02:30 +11 15:30 gap", "05 02:15 +11 15:15"]),
+    ],
+)  # fmt: skip
+def test_the_table_of_the_guide(
+    zone: str, expression: str, choices: dict[str, Any], after: str, expected: list[str]
+) -> None:
+    config = CronSchedule(expression=expression, timezone=zone, **choices)
+    found = slots(config, datetime.fromisoformat(after).replace(tzinfo=UTC), limit=len(expected))
+    assert [
+        f"{slot.instant.astimezone(ZoneInfo(zone)):%d %H:%M %Z} {slot.instant:%H:%M} {slot.mark or ''}".rstrip()
+        for slot in found
+    ] == expected
+
+
+@pytest.mark.parametrize(
     ("expression", "expected"),
     [
         # 2011-12-29 was followed by 2011-12-31: more than three hours are a correction, and nothing is made up for
