@@ -12,9 +12,13 @@ from pathlib import Path
 
 import uvloop
 
-from bench import e2e, up
+from bench import actions, e2e, up
 
-PARTS: Mapping[str, Callable[[Path], Awaitable[dict[str, float]]]] = {"e2e": e2e.measure, "up": up.measure}
+PARTS: Mapping[str, Callable[[Path], Awaitable[dict[str, float]]]] = {
+    "e2e": e2e.measure,
+    "actions": actions.measure,
+    "up": up.measure,
+}
 
 
 def main() -> None:

@@ -92,20 +92,37 @@ async def installation(folder: Path, environment: Mapping[str, str]) -> AsyncGen
         yield Installation(environment["SIGNALBOX_DATABASE_URL"], environment["SIGNALBOX_BUS_URL"], services)
 
 
-async def make_hook(running: Installation) -> Hook:
-    """A tenant with the bench workflow; its webhook with the headers that authenticate `BODY`."""
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant of the installation; its slug is `bench`."""
+
+    gateway: str
+    webhooks: str
+    headers: Mapping[str, str]
+
+    async def store(self, workflow: Mapping[str, Any]) -> Any:
+        """The workflow as it is stored."""
+        async with aiohttp.ClientSession() as session:
+            return await _post(session, f"{self.gateway}/workflows", workflow, self.headers)
+
+    async def hook(self, workflow: Mapping[str, Any]) -> Hook:
+        """Stores a workflow whose first trigger is a webhook; that one, with the headers that authenticate `BODY`."""
+        trigger = (await self.store(workflow))["triggers"][0]
+        signature = hmac.new(trigger["secret"].encode(), BODY, hashlib.sha256).hexdigest()
+        headers = {"X-Signature-256": signature, "Content-Type": "application/json"}
+        return Hook(f"{self.webhooks}/webhooks/{trigger['id']}", headers)
+
+
+async def make_tenant(running: Installation) -> Tenant:
+    """The tenant of a measurement, with an owner's key."""
     gateway = running.services["gateway"].url + "/api/v1"
     async with aiohttp.ClientSession() as session:
         platform = {"Authorization": f"Bearer {PLATFORM_KEY}"}
         tenant = await _post(session, f"{gateway}/admin/tenants", {"slug": "bench", "name": "Bench"}, platform)
         keys = f"{gateway}/admin/tenants/{tenant['id']}/api-keys"
         key = await _post(session, keys, {"name": "bench", "role": "owner"}, platform)
-        headers = {"Authorization": f"Bearer {key['key']}", "X-Tenant-ID": tenant["id"]}
-        workflow = await _post(session, f"{gateway}/workflows", WORKFLOW, headers)
-    trigger = workflow["triggers"][0]
-    signature = hmac.new(trigger["secret"].encode(), BODY, hashlib.sha256).hexdigest()
-    url = f"{running.services['webhooks'].url}/webhooks/{trigger['id']}"
-    return Hook(url, {"X-Signature-256": signature, "Content-Type": "application/json"})
+    headers = {"Authorization": f"Bearer {key['key']}", "X-Tenant-ID": tenant["id"]}
+    return Tenant(gateway, running.services["webhooks"].url, headers)
 
 
 async def _post(session: aiohttp.ClientSession, url: str, body: Any, headers: Mapping[str, str]) -> Any:

@@ -63,7 +63,7 @@ async def test_the_policy_says_what_is_worth_another_attempt(
 
 async def test_an_attempt_that_took_too_long_is_made_again(executor: Executor, endpoint: Endpoint) -> None:
     endpoint.hold(1)
-    run = await executor.run([call(endpoint, timeout_seconds=0.3, retry=retry())])
+    run = await executor.run([call(endpoint, timeout_seconds=1, retry=retry())])
     assert attempts(run) == [("call", 1, "failed"), ("call", 2, "completed")]
     assert run["actions"][0]["error"]["class"] == "timeout"
 
