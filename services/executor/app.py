@@ -40,7 +40,7 @@ class ExecutorService:
         self._live = LiveReporter(self._feed)
         self._announcer = Announcer(parts.bus)
         self._journal = Journal(parts.database, self.worker, self._announcer, self._live)
-        self._effects = build_effects(parts.settings, parts.clock)
+        self._effects = build_effects(parts.settings, parts.database, parts.clock)
         admission = Admission(parts.database, self._journal)
         self._engine = Engine(
             self._journal, admission, self._effects.types(), parts.clock, parts.settings.executor_slots

@@ -241,7 +241,7 @@ class Engine:
 
     async def _perform(self, held: Held, effect: Effect) -> Ended:
         action = effect.step.action
-        attempt = Attempt(effect.key, action.timeout_seconds, held.run.traceparent)
+        attempt = Attempt(effect.key, action.timeout_seconds, held.run.traceparent, held.tenant_id)
         try:
             async with asyncio.timeout(action.timeout_seconds):
                 return _checked(await self._effects[action.type](effect.config, attempt))

@@ -20,13 +20,11 @@ from libs.common.db.collections import Collection, CollectionKey, hold_collectio
 from libs.common.db.local_results import ResultKey, find_results, keep_results
 from libs.common.db.notifications import insert_notifications
 from libs.common.db.pool import Connection
-from libs.common.db.record_search import search_records
 from libs.common.db.records import lock_records, write_records
 from libs.common.domain.execution import Failure
 from libs.common.domain.local_actions import (
     Change,
     Create,
-    Find,
     Notify,
     Remove,
     Wish,
@@ -37,13 +35,10 @@ from libs.common.domain.local_actions import (
 )
 from libs.common.domain.notifications import Notification
 from libs.common.domain.pure_actions import ActionFailed
-from libs.common.domain.records import STANDARD_COLLECTIONS, Record, RecordChange, RecordKey, record_document
+from libs.common.domain.records import Record, RecordChange, RecordKey, record_document
 
 _log = structlog.get_logger(__name__)
 Made = TypeVar("Made")
-
-_FIND_SECONDS = 1.0
-"""How long one `find_records` may hold up the transaction of others."""
 
 
 class LocalWrite(msgspec.Struct, frozen=True):
@@ -71,7 +66,7 @@ class LocalResult(msgspec.Struct, frozen=True):
 async def perform_local_writes(connection: Connection, writes: Sequence[LocalWrite]) -> list[LocalResult]:
     """Do the actions, in the caller's transaction; results in the order of the writes.
 
-    Writes to one record are done in order. A find sees all of them.
+    Writes to one record are done in order.
     """
     keys = [(write.tenant_id, write.execution_id, write.key) for write in writes]
     known = await find_results(connection, keys)
@@ -100,9 +95,6 @@ async def _carry_out(
     await write_records(connection, table.changes())
     results |= await _notify(connection, wishes)
     await keep_results(connection, [(key, result.output) for key, result in results.items() if result.failure is None])
-    for key, (write, wish) in wishes.items():
-        if isinstance(wish, Find):
-            results[key] = await _find(connection, write, wish, table.collections)
     return results
 
 
@@ -198,25 +190,6 @@ async def _notify(
         else LocalResult(failure=Failure("not_found", "the tenant is gone"))
         for key, one in notifications.items()
     }
-
-
-async def _find(
-    connection: Connection, write: LocalWrite, wish: Find, collections: Mapping[CollectionKey, Collection]
-) -> LocalResult:
-    if (write.tenant_id, wish.collection) not in collections and wish.collection not in STANDARD_COLLECTIONS:
-        return LocalResult(failure=_no_collection(wish.collection))
-    try:
-        async with connection.transaction():
-            found = await search_records(
-                connection, write.tenant_id, wish.collection, wish.filter, wish.order,
-                after=None, limit=wish.limit + 1, offset=0, patience_seconds=_FIND_SECONDS,
-            )  # fmt: skip
-    except TimeoutError:
-        return LocalResult(
-            failure=Failure("timeout", "the search took too long; ask for a field to be equal to a value")
-        )
-    records = [record_document(one.record) for one in found[: wish.limit]]
-    return LocalResult({"records": records, "count": len(records), "has_more": len(found) > wish.limit})
 
 
 def _guarded(write: LocalWrite, step: Callable[[], Made]) -> Made | Failure:

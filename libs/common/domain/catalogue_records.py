@@ -54,25 +54,26 @@ RECORD_TYPES = (
     ),
     ActionType(
         "update_record", ActionKind.LOCAL, "Update a record", "Merges data into a record, or sets one field.",
-        UpdateRecordConfig, {"collection": "deals", "id": "{{ event.id }}", "data": {"stage": "won"}},
+        UpdateRecordConfig, {"collection": "deals", "id": "{{ event.data.record.id }}", "data": {"stage": "won"}},
         aliases=("update_field",), output=_RECORD,
         rules=_rules("update_record"),
     ),
     ActionType(
-        "find_records", ActionKind.LOCAL, "Find records", "Reads the records of a collection that fit a filter.",
+        "find_records", ActionKind.EFFECT, "Find records",
+        "Reads the records of a collection that fit a filter, as they are at that moment.",
         FindRecordsConfig, {"collection": "deals", "filter": {"stage": "won"}, "limit": 10},
         output={"records": [], "count": 0, "has_more": False},
         rules=_rules("find_records"),
     ),
     ActionType(
         "delete_record", ActionKind.LOCAL, "Delete a record", "Deletes a record.",
-        DeleteRecordConfig, {"collection": "deals", "id": "{{ event.id }}"},
+        DeleteRecordConfig, {"collection": "deals", "id": "{{ event.data.record.id }}"},
         output={"id": _RECORD["id"], "collection": "deals", "deleted": True},
         rules=_rules("delete_record"),
     ),
     ActionType(
         "add_tag", ActionKind.LOCAL, "Add a tag", "Adds tags to a record; those that it has stay.",
-        AddTagConfig, {"collection": "leads", "id": "{{ event.id }}", "tag": "hot"}, output=_RECORD,
+        AddTagConfig, {"collection": "leads", "id": "{{ event.data.record.id }}", "tag": "hot"}, output=_RECORD,
         rules=_rules("add_tag"),
     ),
     ActionType(
@@ -87,7 +88,7 @@ RECORD_TYPES = (
     ),
     ActionType(
         "update_lead", ActionKind.LOCAL, "Update a lead", "Changes a record in `leads`.",
-        UpdateLeadConfig, {"id": "{{ event.id }}", "status": "contacted"}, output=_RECORD,
+        UpdateLeadConfig, {"id": "{{ event.data.record.id }}", "status": "contacted"}, output=_RECORD,
         rules=_rules("update_lead"),
     ),
 )  # fmt: skip

@@ -2,10 +2,11 @@
 
 from libs.common.actions.installed import installed
 from libs.common.clock import Clock
+from libs.common.db.pool import Database
 from libs.common.domain.catalogue import CATALOGUE
 from libs.common.security.egress import EgressPolicy
 from libs.common.settings import Settings
-from services.executor.actions import http, mail, notification, sms
+from services.executor.actions import find, http, mail, notification, sms
 from services.executor.actions.base import EffectAction, Effects
 from services.executor.actions.client import GuardedClient
 from services.executor.actions.mail_server import MailServers
@@ -27,7 +28,7 @@ class OwnedEffects:
         await self._client.close()
 
 
-def build_effects(settings: Settings, clock: Clock) -> OwnedEffects:
+def build_effects(settings: Settings, database: Database, clock: Clock) -> OwnedEffects:
     """The actions under these settings. Raises `OperatorError` for a setting that is wrong."""
     policy = EgressPolicy(settings.egress_allow)
     client = GuardedClient(policy, clock)
@@ -35,6 +36,7 @@ def build_effects(settings: Settings, clock: Clock) -> OwnedEffects:
         http.NAME: http.HttpAction(client).run,
         sms.NAME: sms.SmsAction(client).run,
         notification.NAME: notification.NotificationAction(client).run,
+        find.NAME: find.FindAction(database, clock).run,
         mail.NAME: mail.MailAction(policy, MailServers(settings), clock).run,
     }
     named = {name: ours[entry.name] for name, entry in CATALOGUE.items() if entry.name in ours}

@@ -4,6 +4,7 @@ key.
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -14,6 +15,7 @@ class Attempt(msgspec.Struct, frozen=True):
     idempotency_key: str
     timeout_seconds: float
     traceparent: str
+    tenant_id: UUID
 
 
 EffectAction = Callable[[dict[str, Any], Attempt], Awaitable[Any]]

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ssl import SSLContext
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiohttp import web
 
+from libs.common.db.pool import Database
 from libs.common.domain.execution import Failure
 from libs.common.domain.pure_actions import ActionFailed
 from libs.common.settings import load_settings
@@ -19,7 +21,9 @@ from tests.integration.actions.certificates import Certificate, make_certificate
 from tests.servers import free_port
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ATTEMPT = Attempt("execution:action:0", 10.0, "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
+NOBODY = Database("", size=1, name="nobody")
+"""None of these actions asks it."""
+ATTEMPT = Attempt("execution:action:0", 10.0, "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01", UUID(int=1))
 OURS = {"idempotency-key": ATTEMPT.idempotency_key, "traceparent": ATTEMPT.traceparent, "user-agent": "Signalbox"}
 """What stands on every request."""
 
@@ -36,7 +40,7 @@ class Noon:
 @asynccontextmanager
 async def effects_with(allowed: str = "127.0.0.1/32", **environment: str) -> AsyncGenerator[OwnedEffects]:
     """All actions under these settings."""
-    made = build_effects(load_settings({"SIGNALBOX_EGRESS_ALLOW": allowed, **environment}), Noon())
+    made = build_effects(load_settings({"SIGNALBOX_EGRESS_ALLOW": allowed, **environment}), NOBODY, Noon())
     try:
         yield made
     finally:

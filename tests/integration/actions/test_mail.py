@@ -75,7 +75,7 @@ async def test_every_attempt_has_the_same_message_id_and_other_actions_another(e
         config = {"from": "a@example.com", "to": "b@example.com", "subject": "s", "text": "t", "server": server_of(box)}
         send = effects.types()["send_email"]
         ids = [(await send(config, ATTEMPT))["message_id"] for _ in range(2)]
-        other = await send(config, type(ATTEMPT)("execution:action:1", 10.0, ""))
+        other = await send(config, type(ATTEMPT)("execution:action:1", 10.0, "", ATTEMPT.tenant_id))
         assert ids[0] == ids[1] != other["message_id"]
         assert [mail.message["Message-ID"] for mail in box.mails[:2]] == ids
     assert re.fullmatch(r"<[0-9a-f]{40}@example\.com>", ids[0])

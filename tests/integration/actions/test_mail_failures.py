@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -90,7 +91,7 @@ async def test_a_server_that_never_speaks(effects: OwnedEffects) -> None:
             "server": {"host": "127.0.0.1", "port": port, "security": "none"},
         }  # fmt: skip
         with pytest.raises(Exception, match="did not answer in time") as failed:
-            await effects.types()["send_email"](config, Attempt("key", 0.2, ""))
+            await effects.types()["send_email"](config, Attempt("key", 0.2, "", UUID(int=1)))
     assert failed.value.failure.error_class == "timeout"  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
 

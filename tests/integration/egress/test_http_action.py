@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -18,7 +19,7 @@ from services.executor.actions.client import GuardedClient
 from services.executor.actions.http import HttpAction
 from tests.integration.egress.conftest import Site, raw_answer, raw_site
 
-ATTEMPT = Attempt("execution:action:0", 5.0, "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01")
+ATTEMPT = Attempt("execution:action:0", 5.0, "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01", UUID(int=1))
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from libs.common.clock import new_id
 from libs.common.db.collections import insert_collection
+from libs.common.db.finding import find_for_action
 from libs.common.db.local_writes import LocalResult, LocalWrite, perform_local_writes
 from libs.common.db.pool import Database
 from libs.common.db.tenants import insert_tenant
@@ -49,9 +50,12 @@ class Store:
 
     async def found(self, tenant: UUID | None = None, **config: Any) -> list[dict[str, Any]]:
         """What `find_records` finds in `things`."""
-        result = await self.one("find_records", tenant, **{"collection": "things", **config})
-        assert result.failure is None, result.failure
-        return result.output["records"]
+        return (await self.find(tenant, **config))["records"]
+
+    async def find(self, tenant: UUID | None = None, **config: Any) -> dict[str, Any]:
+        """The output of `find_records`. Raises `ActionFailed`."""
+        async with self.database.connection() as connection:
+            return await find_for_action(connection, tenant or self.acme, {"collection": "things", **config}, NOW, 5.0)
 
     async def count(self, table: str) -> int:
         async with self.database.connection() as connection:

@@ -3,9 +3,12 @@
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from libs.common.clock import new_id
 from libs.common.db import collections, local_results, notifications, records
 from libs.common.db.record_search import search_records
+from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.record_filters import RecordFilter, RecordOrder
 from libs.common.domain.records import RecordKey
 from tests.integration.records.conftest import NOW, Store, failed
@@ -24,9 +27,10 @@ async def test_local_actions(store: Store) -> None:
         store.write("delete_record", store.other, **where),
         store.write("update_lead", store.other, id=where["id"], status="x"),
         store.write("create_record", store.other, collection="private", data={}),
-        store.write("find_records", store.other, collection="private"),
     )
-    assert [failed(result) for result in results] == ["not_found"] * 7
+    assert [failed(result) for result in results] == ["not_found"] * 6
+    with pytest.raises(ActionFailed, match="no collection"):
+        await store.find(store.other, collection="private")
     assert await store.found(store.other) == []
     assert await store.found(store.other, filter={"a": 1}) == []
     assert await store.found(store.other, tags="x", sort="a") == []

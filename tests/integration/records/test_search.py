@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from libs.common.db import collections, local_results, record_search, records
+from libs.common.db.finding import find_for_action
 from libs.common.db.record_search import After, Found, search_records
+from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.record_filters import RecordFilter, RecordOrder, read_filter, read_order
-from tests.integration.records.conftest import Store, failed
+from tests.integration.records.conftest import NOW, Store
 
 ROWS: list[dict[str, Any]] = [
     {"n": 1, "stage": "won", "amount": 100, "customer": {"id": "c1"}, "labels": ["a", "b"]},
@@ -121,19 +123,31 @@ async def _paged(store: Store, raw: dict[str, Any], sort: str) -> list[Found]:
 
 
 async def test_limits(filled: Store) -> None:
-    result = await filled.one("find_records", collection="things", limit="2")
-    assert (result.output["count"], result.output["has_more"]) == (2, True)
-    assert (await filled.one("find_records", collection="tasks")).output["records"] == []
+    found = await filled.find(limit="2")
+    assert (found["count"], found["has_more"]) == (2, True)
+    assert await filled.found(collection="tasks") == []
 
 
-async def test_a_search_that_takes_too_long_fails_alone(store: Store) -> None:
-    """The transaction of the others goes on."""
-    find, notify = store.write("find_records", collection="things"), store.write("send_notification", message="x")
-    async with store.database.transaction() as blocking:
+async def test_a_search_that_takes_too_long_is_given_up(store: Store) -> None:
+    async with store.database.transaction() as blocking, store.database.connection() as connection:
         await blocking.execute("LOCK TABLE records IN ACCESS EXCLUSIVE MODE")
-        results = await store.do(find, notify)
-    assert [failed(result) for result in results] == ["timeout", None]
-    assert await store.count("notifications") == 1
+        with pytest.raises(ActionFailed, match="too long"):
+            await find_for_action(connection, store.acme, {"collection": "things"}, NOW, 0.2)
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"collection": "nothing"}, "not_found"), ({"filter": {"a": {"like": 1}}}, "invalid_config"),
+    ({"filter": {"a": {"b": [1, {}]}}}, "invalid_config"), ({"filter": {"a": "\0"}}, "invalid_config"),
+    ({"filter": {"a": float("inf")}}, "invalid_config"), ({"limit": 1000}, "invalid_config"),
+    ({"sort": "a..b"}, "invalid_config"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "error_class"), BAD)
+async def test_a_bad_search_fails(store: Store, config: dict[str, Any], error_class: str) -> None:
+    with pytest.raises(ActionFailed) as failed:
+        await store.find(**config)
+    assert failed.value.failure.error_class == error_class
 
 
 _FILL = """
