@@ -8,7 +8,7 @@ are 28), so that a search over decades costs a few thousand steps at most.
 import calendar
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from functools import lru_cache
 from typing import cast
@@ -26,6 +26,9 @@ NAMED: dict[str, str] = {
     "@hourly": "0 * * * *",
     "@every_minute": "* * * * *",
 }
+
+HiddenHours = Callable[[date], int]
+"""Of a day, the hours that are left out: a bit for each, midnight's first."""
 
 _MACRO = re.compile(r"@[a-z_]+", re.IGNORECASE)
 _NEAREST = re.compile(r"(\d{1,2})W")
@@ -97,13 +100,10 @@ class Cron:
         in_minute = not self.has_seconds or wall.second in self.seconds
         return in_minute and wall.minute in self.minutes and wall.hour in self.hours and self.is_on(wall.date())
 
-    def covers(self, other: "Cron | None") -> bool:
-        """Whether, on a day that both name, it names every time of `other` (None: every time there is)."""
-        hours, minutes, seconds = (
-            (range(24), range(60), range(60)) if other is None else (other.hours, other.minutes, other.seconds)
-        )
+    def covers(self, minutes: Iterable[int], seconds: Iterable[int]) -> bool:
+        """Whether, in each hour that it names, it names all these minutes and seconds."""
         in_minute = not self.has_seconds or set(seconds) <= set(self.seconds)
-        return in_minute and set(hours) <= set(self.hours) and set(minutes) <= set(self.minutes)
+        return in_minute and set(minutes) <= set(self.minutes)
 
     def dates(self, first: date, last: date) -> Iterator[date]:
         """The days it names, both ends included."""
@@ -117,22 +117,22 @@ class Cron:
                     yield found
             year, month, least = (year, month + 1, 1) if month < 12 else (year + 1, 1, 1)
 
-    def walls(self, start: datetime, end: datetime, is_left_out: Callable[[date], bool]) -> Iterator[datetime]:
-        """The times on the wall it names, from `start` until before `end`, but for days that are left out."""
+    def walls(self, start: datetime, end: datetime, hidden: HiddenHours) -> Iterator[datetime]:
+        """The times on the wall it names, from `start` until before `end`, but for hours that are hidden."""
         for day in self.dates(start.date(), end.date()):
-            if is_left_out(day):
-                continue
-            for hour, minute, second in self._times(start if day == start.date() else None):
+            for hour, minute, second in self._times(start if day == start.date() else None, hidden(day)):
                 wall = datetime(day.year, day.month, day.day, hour, minute, second)
                 if wall >= end:
                     return
                 if wall >= start:
                     yield wall
 
-    def _times(self, start: datetime | None) -> Iterator[tuple[int, int, int]]:
+    def _times(self, start: datetime | None, hidden: int) -> Iterator[tuple[int, int, int]]:
         """The times of a day, from the second of `start` on."""
         first_hour, first_minute, first_second = (start.hour, start.minute, start.second) if start else (0, 0, 0)
         for hour in self.hours[bisect_left(self.hours, first_hour) :]:
+            if hidden >> hour & 1:
+                continue
             least_minute = first_minute if hour == first_hour else 0
             for minute in self.minutes[bisect_left(self.minutes, least_minute) :]:
                 least = first_second if (hour, minute) == (first_hour, first_minute) else 0
@@ -148,13 +148,18 @@ class Cron:
         return days
 
 
+def nothing_hidden(_day: date) -> int:
+    """Leaves out no hour of any day."""
+    return 0
+
+
 def fields_of(expression: str) -> list[str]:
     """The fields of an expression or name, in capitals; `FRIL` is written `5L`."""
     text = NAMED.get(expression.strip().lower(), expression).upper()
     return _LAST_NAMED.sub(lambda found: f"{_DAYS[found[1]]}L", text).split()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def read_cron(expression: str) -> Cron:
     """The expression, of 5 or 6 fields or a name. Raises `ValueError` that says what is wrong with it."""
     if _MACRO.fullmatch(expression.strip()) and expression.strip().lower() not in NAMED:

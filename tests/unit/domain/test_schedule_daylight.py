@@ -66,6 +66,18 @@ def test_the_choices_at_changes_of_the_clock(zone: str, gap: str, fold: str) -> 
             assert found == runs(job, looks, gap, fold), (expression, day)
 
 
+YEARLY = ("0 0 29 2 *", "45 23 31 * *", "0 0 1 1,7 *", "30 2 * * 0", "15 */3 28-31 * *", "0 12 1-7 * 1")
+
+
+@pytest.mark.parametrize("year", [1996, 2000, 2023])
+@pytest.mark.parametrize("zone", list(ZONES)[:6])
+def test_whole_years_with_their_ends_of_months(zone: str, year: int) -> None:
+    start, end = datetime(year - 1, 12, 31, tzinfo=UTC), datetime(year + 1, 1, 2, tzinfo=UTC)
+    looks = list(ticks(ZoneInfo(zone), start, end))
+    for expression in YEARLY:
+        assert made(zone, expression, start, end) == runs(Job(expression), looks), expression
+
+
 quarters = st.sampled_from(["0", "15", "30,45", "*/15", "*/30", "0-45/15"])
 hours = st.sampled_from(["0", "1", "2", "3", "23", "0-3", "*/2", "*", "1,2,22", "*/5"])
 days = st.sampled_from(["*", "1", "31", "28-31", "*/3", "1-7", "13,15"])
