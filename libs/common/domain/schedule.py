@@ -1,190 +1,169 @@
-"""Schedules: when a cron expression, an interval or a single instant is due next.
+"""Schedules: when cron expressions, an interval or a single instant are due.
 
-Time arithmetic only: instants in and out are aware and in UTC. Daylight saving as in Debian's cron (cronsim): a job
-at a fixed time that falls into the gap of spring runs right after it, one in the repeated hour of autumn runs once,
-and wildcard jobs keep their rhythm.
+Time arithmetic only: instants in and out are aware and in UTC, and each comes once. A slot in the gap of spring or in
+the repeated hour of autumn says so (`mark`). Cron expressions keep Debian's rules for daylight saving and the two
+choices of the config (`schedule_zone`); intervals know no calendar. How often a schedule may run (`max_runs`) is for
+whoever counts its runs.
 """
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from heapq import merge
+from itertools import groupby, islice
+from operator import attrgetter
 from typing import Any, cast
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
-from cron_descriptor import ExpressionDescriptor, Options  # pyright: ignore[reportMissingTypeStubs]
-from cronsim import CronSim, CronSimError
 
-from libs.common.domain.dates import read_zone, rfc3339
-from libs.common.domain.faults import is_array, is_object, struct_faults
-from libs.common.domain.paths import kind_of
-from libs.common.domain.trigger import (
-    LATER_SCHEDULE_FIELDS,
-    SCHEDULE_TYPES,
-    AtSchedule,
-    CronSchedule,
-    IntervalSchedule,
-    ScheduleConfig,
-)
-from libs.common.errors import Fault
+from libs.common.domain.dates import read_zone
+from libs.common.domain.schedule_config import AtSchedule, CronSchedule, IntervalSchedule, ScheduleConfig
+from libs.common.domain.schedule_cron import read_cron
+from libs.common.domain.schedule_exclusions import Exclusions, read_exclusions
+from libs.common.domain.schedule_zone import Clock, Mark, cron_instants, span_at
 
-NAMED: dict[str, str] = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-    "@every_minute": "* * * * *",
-}
-MIN_PERIOD_SECONDS = 1
-MAX_PERIOD_SECONDS = 366 * 86_400
+HORIZON_YEARS = 50
+"""So far ahead a run time is looked for; the rarest calendar day, 29 February on a given weekday, is 40 years away at
+most.
+"""
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9900, 1, 1, tzinfo=UTC)
+MAX_LEFT_OUT = 20_000
+"""So many planned times in a row may be excluded one by one; whole days do not count."""
 
 _ANCHOR = datetime(1970, 1, 5, tzinfo=UTC)
 """A Monday, so that weeks begin on Mondays and every shorter interval at full hours, minutes …"""
-_MACRO = re.compile(r"@[a-z_]+", re.IGNORECASE)
+_HORIZON = timedelta(days=HORIZON_YEARS * 365 + HORIZON_YEARS // 4)
+_INSTANT = timedelta(microseconds=1)
+_DAY = timedelta(days=1)
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """One planned run. `mark`: its local time is left out by the clock and it stands right after the `gap`, or its
+    local time comes twice (`fold`).
+    """
+
+    instant: datetime
+    mark: Mark | None = None
+
+
+def slots(
+    config: ScheduleConfig, after: datetime, until: datetime | None = None, limit: int | None = None
+) -> Iterator[Slot]:
+    """The slots strictly after `after`, to `until` (included) or the end of the schedule, at most `limit`; none later
+    than `HORIZON_YEARS` years after the first instant that is looked at. Raises `ValueError` for a config with faults,
+    and when its exclusions leave out too much in a row (`MAX_LEFT_OUT`, `MAX_DAYS`).
+    """
+    if after >= LATEST:
+        return iter(())
+    start = max(after + _INSTANT, EARLIEST, config.start_at or EARLIEST)
+    last = min(start + _HORIZON, LATEST, config.end_at or LATEST, until or LATEST)
+    return islice(_SLOTS[type(config)](config, start.astimezone(UTC), last.astimezone(UTC)), limit)
+
+
+def next_slot(config: ScheduleConfig, after: datetime) -> Slot | None:
+    """The first slot strictly after `after`, or None when there is none any more. Raises as `slots` does."""
+    return next(slots(config, after), None)
 
 
 def next_run(config: ScheduleConfig, after: datetime) -> datetime | None:
-    """The first due instant strictly after `after`, or None when there is none any more. Raises `ValueError` for a bad
-    config.
+    """The instant of the next slot."""
+    slot = next_slot(config, after)
+    return None if slot is None else slot.instant
+
+
+def dispatch_delay(config: ScheduleConfig, trigger_id: UUID, slot: datetime) -> timedelta:
+    """By how much the start of a slot is put off: from nothing to `jitter_seconds`, the same for a trigger and slot
+    whenever it is asked, and spread evenly over triggers and slots. The slot itself stays the planned one.
     """
-    floor = after
-    if config.start_at is not None and config.start_at > after:
-        floor = config.start_at.astimezone(UTC) - timedelta(microseconds=1)
-    try:
-        found = _NEXT[type(config)](config, floor)
-    except OverflowError:
-        return None
-    if found is None or (config.end_at is not None and found > config.end_at):
-        return None
-    return found
+    if not config.jitter_seconds:
+        return timedelta()
+    seed = trigger_id.bytes + slot.astimezone(UTC).isoformat().encode()
+    share = int.from_bytes(blake2b(seed, digest_size=8).digest()) / 2**64
+    return timedelta(seconds=share * config.jitter_seconds)
 
 
-def _next_cron(config: CronSchedule, after: datetime) -> datetime | None:
-    zone = read_zone(config.timezone)
-    runs = [_next_of(expression, after, zone) for expression in config.all_expressions]
-    return min((run for run in runs if run is not None), default=None)
+def _cron_slots(config: CronSchedule, start: datetime, last: datetime) -> Iterator[Slot]:
+    zone, exclusions = read_zone(config.timezone), read_exclusions(config.exclude)
+    streams = [_expression_slots(text, config, zone, exclusions, start, last) for text in config.all_expressions]
+    if len(streams) == 1:
+        return streams[0]
+    return (_plainest(same) for _, same in groupby(merge(*streams, key=_INSTANT_OF), key=_INSTANT_OF))
 
 
-def _next_of(expression: str, after: datetime, zone: Any) -> datetime | None:
-    try:
-        for local in CronSim(_expanded(expression), after.astimezone(zone)):
-            run = local.astimezone(UTC)
-            if run > after:  # around a repeated hour the first results may lie before
-                return run
-    except CronSimError as error:
-        raise ValueError(str(error)) from None
-    return None
+_INSTANT_OF = attrgetter("instant")
 
 
-def _expanded(expression: str) -> str:
-    return NAMED.get(expression.strip().lower(), expression)
+def _plainest(same: Iterator[Slot]) -> Slot:
+    """One of several slots at an instant: what is due there anyway needs no mark of the gap."""
+    return min(same, key=lambda slot: slot.mark == "gap")
 
 
-def _next_interval(config: IntervalSchedule, after: datetime) -> datetime:
-    anchor = config.anchor or config.start_at or _ANCHOR
-    period = timedelta(seconds=config.period_seconds)
-    if period <= timedelta(0):
+def _expression_slots(
+    text: str, config: CronSchedule, zone: ZoneInfo, exclusions: Exclusions, start: datetime, last: datetime
+) -> Iterator[Slot]:
+    cron = read_cron(text)
+    clock = Clock(zone, config.dst_gap, config.dst_fold, exclusions.whole_days(cron))
+    instants = cron_instants(cron, clock, start.replace(tzinfo=None), last.replace(tzinfo=None))
+    found = (Slot(instant.replace(tzinfo=UTC), mark) for instant, mark in instants)
+    return _without(exclusions, zone, found) if config.exclude else found
+
+
+def _without(exclusions: Exclusions, zone: ZoneInfo, found: Iterator[Slot]) -> Iterator[Slot]:
+    left_out = 0
+    for slot in found:
+        if not exclusions.hold(_wall(slot.instant, zone)):
+            left_out = 0
+            yield slot
+            continue
+        left_out += 1
+        if left_out > MAX_LEFT_OUT:
+            raise ValueError(f"leaves out more than {MAX_LEFT_OUT} planned times in a row")
+
+
+def _interval_slots(config: IntervalSchedule, start: datetime, last: datetime) -> Iterator[Slot]:
+    zone, exclusions = read_zone(config.timezone), read_exclusions(config.exclude)
+    found = _interval_instants(config, zone, exclusions, start, last)
+    marked = (Slot(instant, _mark(instant, zone)) for instant in found)
+    return _without(exclusions, zone, marked) if config.exclude else marked
+
+
+def _interval_instants(
+    config: IntervalSchedule, zone: ZoneInfo, exclusions: Exclusions, start: datetime, last: datetime
+) -> Iterator[datetime]:
+    period, is_left_out = timedelta(seconds=config.period_seconds), exclusions.whole_days(None)
+    if period <= timedelta():
         raise ValueError("the interval is empty")
-    passed = (after - anchor) // period
-    return (anchor + (passed + 1) * period).astimezone(UTC)
+    anchor = (config.anchor or config.start_at or _ANCHOR).astimezone(UTC)
+    instant = anchor - (anchor - start) // period * period
+    while instant <= last:
+        if is_left_out(day := _wall(instant, zone).date()):
+            midnight = datetime.combine(day + _DAY, datetime.min.time(), zone).astimezone(UTC)
+            instant += max(-((instant - midnight) // period), 1) * period
+        else:
+            yield instant
+            instant += period
 
 
-def _next_at(config: AtSchedule, after: datetime) -> datetime | None:
-    return config.at.astimezone(UTC) if config.at > after else None
+def _at_slots(config: AtSchedule, start: datetime, last: datetime) -> Iterator[Slot]:
+    instant, zone, exclusions = config.at.astimezone(UTC), read_zone(config.timezone), read_exclusions(config.exclude)
+    wall = _wall(instant, zone)
+    if start <= instant <= last and not exclusions.whole_days(None)(wall.date()) and not exclusions.hold(wall):
+        yield Slot(instant, _mark(instant, zone))
 
 
-_NEXT = cast(
-    "dict[type, Callable[[Any, datetime], datetime | None]]",
-    {CronSchedule: _next_cron, IntervalSchedule: _next_interval, AtSchedule: _next_at},
+_SLOTS = cast(
+    "dict[type, Callable[[Any, datetime, datetime], Iterator[Slot]]]",
+    {CronSchedule: _cron_slots, IntervalSchedule: _interval_slots, AtSchedule: _at_slots},
 )
 
 
-def describe(config: ScheduleConfig) -> str:
-    """The schedule as an English sentence."""
-    match config:
-        case CronSchedule():
-            texts = [_describe_cron(expression) for expression in config.all_expressions]
-            return f"{'; '.join(texts)} ({config.timezone})"
-        case IntervalSchedule():
-            parts = [(name, getattr(config, name)) for name in ("weeks", "days", "hours", "minutes", "seconds")]
-            return "Every " + ", ".join(
-                f"{count:g} {name if count != 1 else name[:-1]}" for name, count in parts if count
-            )
-        case AtSchedule():
-            return f"Once at {rfc3339(config.at)}"
+def _wall(instant: datetime, zone: ZoneInfo) -> datetime:
+    return instant.astimezone(zone).replace(tzinfo=None)
 
 
-def _describe_cron(expression: str) -> str:
-    options = Options()
-    options.use_24hour_time_format = True
-    options.locale_code = "en_US"
-    try:
-        return str(ExpressionDescriptor(_expanded(expression), options).get_full_description())
-    except Exception:  # noqa: BLE001  it knows fewer forms than cronsim and raises various errors for the others
-        return f"Cron {expression}"
-
-
-def schedule_faults(raw: object, path: str, now: datetime | None = None) -> list[Fault]:
-    """Every fault of the config of a schedule. With `now`, one that will never be due is a fault too."""
-    if not is_object(raw):
-        return [Fault(path, f"must be an object, not {kind_of(raw)}")]
-    kind = raw.get("type")
-    struct = SCHEDULE_TYPES.get(kind) if isinstance(kind, str) else None
-    if struct is None:
-        return [Fault(f"{path}.type", f"must be one of {', '.join(SCHEDULE_TYPES)}")]
-    faults = struct_faults(raw, struct, path, skip=("type",), later=LATER_SCHEDULE_FIELDS)
-    faulty = {fault.path for fault in faults}
-    faults += _zone_faults(raw, path)
-    if kind == "cron":
-        faults += _cron_faults(raw, path, faulty)
-    if faults:
-        return faults
-    return _sense_faults(msgspec.convert(raw, cast("type[ScheduleConfig]", ScheduleConfig)), path, now)
-
-
-def _zone_faults(raw: dict[str, Any], path: str) -> list[Fault]:
-    zone = raw.get("timezone", "UTC")
-    try:
-        if isinstance(zone, str):
-            read_zone(zone)
-    except ValueError as error:
-        return [Fault(f"{path}.timezone", str(error))]
-    return []
-
-
-def _cron_faults(raw: dict[str, Any], path: str, faulty: set[str]) -> list[Fault]:
-    single, several = raw.get("expression"), raw.get("expressions")
-    if not single and not several and not faulty & {f"{path}.expression", f"{path}.expressions"}:
-        return [Fault(f"{path}.expression", "is required: a cron expression, or several in expressions")]
-    listed = several if is_array(several) else []
-    named = [
-        (f"{path}.expression", single),
-        *((f"{path}.expressions[{index}]", item) for index, item in enumerate(listed)),
-    ]
-    texts = [(where, text) for where, text in named if isinstance(text, str) and 0 < len(text) <= 200]
-    return [Fault(where, problem) for where, text in texts if (problem := cron_problem(text)) is not None]
-
-
-def cron_problem(expression: str) -> str | None:
-    """What is wrong with a cron expression (5 or 6 fields, or a name such as `@daily`), if anything."""
-    if _MACRO.fullmatch(expression.strip()) and expression.strip().lower() not in NAMED:
-        return f"{expression!r} is not known; there are {', '.join(NAMED)}"
-    try:
-        simulation = CronSim(_expanded(expression), datetime(2024, 1, 1, tzinfo=UTC))
-        return "will never be due" if next(simulation, None) is None else None
-    except CronSimError as error:
-        return f"is not a cron expression: {str(error)[:1].lower()}{str(error)[1:]}"
-    except Exception:  # noqa: BLE001  cronsim lets ValueError, AssertionError … through for some odd fields
-        return "is not a cron expression"
-
-
-def _sense_faults(config: ScheduleConfig, path: str, now: datetime | None) -> list[Fault]:
-    if isinstance(config, IntervalSchedule) and not MIN_PERIOD_SECONDS <= config.period_seconds <= MAX_PERIOD_SECONDS:
-        return [Fault(path, "needs seconds, minutes, hours, days or weeks, from 1 second to 366 days in all")]
-    if config.start_at is not None and config.end_at is not None and config.end_at <= config.start_at:
-        return [Fault(f"{path}.end_at", "must be after start_at")]
-    if now is not None and next_run(config, now) is None:
-        return [Fault(path, "will never be due")]
-    return []
+def _mark(instant: datetime, zone: ZoneInfo) -> Mark | None:
+    span = span_at(zone, instant.replace(tzinfo=None))
+    wall = instant.replace(tzinfo=None) + span.offset
+    return "fold" if span.is_second(wall) or span.is_first(wall) else None

@@ -4,17 +4,15 @@ A `TriggerSpec` keeps its config as the API's JSON; `webhook_config`, `schedule_
 typed form of an accepted one.
 """
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 
 from libs.common.domain.event_names import PATTERN
+from libs.common.domain.schedule_config import ScheduleConfig
 
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 HeaderName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9!#$%&'*+.^_|~-]{1,64}$")]
-Zoned = Annotated[datetime, msgspec.Meta(tz=True)]
 
 MAX_WEBHOOK_BYTES = 26_214_400
 DEFAULT_WEBHOOK_BYTES = 1_048_576
@@ -95,71 +93,6 @@ class WebhookConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     auth: WebhookAuth | None = None
     methods: Annotated[tuple[Method, ...], msgspec.Meta(min_length=1, max_length=6)] = ("POST",)
     max_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_WEBHOOK_BYTES)] = DEFAULT_WEBHOOK_BYTES
-
-
-CronText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-
-
-class CronSchedule(
-    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="cron", forbid_unknown_fields=True
-):
-    """Cron expressions in an IANA time zone: `expression`, or several in `expressions`."""
-
-    expression: CronText | None = None
-    expressions: Annotated[tuple[CronText, ...], msgspec.Meta(max_length=20)] = ()
-    timezone: str = "UTC"
-    start_at: Zoned | None = None
-    end_at: Zoned | None = None
-    catchup_seconds: Seconds | None = None
-
-    @property
-    def all_expressions(self) -> tuple[str, ...]:
-        """Every expression, whichever field holds it."""
-        return self.expressions if self.expression is None else (self.expression, *self.expressions)
-
-
-class IntervalSchedule(
-    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="interval", forbid_unknown_fields=True
-):
-    """Every so many seconds, minutes …, which add up; counted from `anchor`, else `start_at`, else Monday 1970-01-05
-    00:00 UTC.
-    """
-
-    seconds: Seconds = 0
-    minutes: Seconds = 0
-    hours: Seconds = 0
-    days: Seconds = 0
-    weeks: Seconds = 0
-    timezone: str = "UTC"
-    anchor: Zoned | None = None
-    start_at: Zoned | None = None
-    end_at: Zoned | None = None
-    catchup_seconds: Seconds | None = None
-
-    @property
-    def period_seconds(self) -> float:
-        """The whole length."""
-        return self.seconds + 60 * self.minutes + 3600 * self.hours + 86_400 * self.days + 604_800 * self.weeks
-
-
-class AtSchedule(
-    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="at", forbid_unknown_fields=True
-):
-    """Once, at an instant."""
-
-    at: Zoned
-    timezone: str = "UTC"
-    start_at: Zoned | None = None
-    end_at: Zoned | None = None
-    catchup_seconds: Seconds | None = None
-
-
-ScheduleConfig = CronSchedule | IntervalSchedule | AtSchedule
-
-SCHEDULE_TYPES: dict[str, type[msgspec.Struct]] = {"cron": CronSchedule, "interval": IntervalSchedule, "at": AtSchedule}
-LATER_SCHEDULE_FIELDS = frozenset(
-    {"max_runs", "jitter_seconds", "overlap", "catchup", "dst_gap", "dst_fold", "exclude", "input"}
-)
 
 
 class EventConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ from typing import Any
 
 from libs.common.domain.faults import is_object, struct_faults
 from libs.common.domain.paths import kind_of
-from libs.common.domain.schedule import schedule_faults
+from libs.common.domain.schedule_validation import schedule_faults
 from libs.common.domain.trigger import (
     AUTH_TYPES,
     LATER_AUTH_TYPES,

@@ -12,9 +12,12 @@ from litestar.params import FromPath, QueryParameter
 from libs.common.db.triggers import StoredTrigger, find_trigger, list_triggers
 from libs.common.db.workflows import StoredWorkflow
 from libs.common.domain.dates import read_zone
-from libs.common.domain.schedule import describe, next_run, schedule_faults
+from libs.common.domain.schedule import next_run
+from libs.common.domain.schedule_config import ScheduleConfig
+from libs.common.domain.schedule_text import describe
+from libs.common.domain.schedule_validation import schedule_faults
 from libs.common.domain.tenant import role_allows
-from libs.common.domain.trigger import ScheduleConfig, TriggerSpec, schedule_config
+from libs.common.domain.trigger import TriggerSpec, schedule_config
 from libs.common.errors import Conflict, Forbidden, InvalidInput, NotFound
 from services.gateway.auth import caller_of, parts_of, require_member, require_reader
 from services.gateway.bodies import AnyRequest, read_struct
