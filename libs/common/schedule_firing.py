@@ -4,8 +4,9 @@ The plan is pure over what was read; `start` makes it true in the caller's trans
 So there is one execution for each row of the ledger that has run, and overlap is judged by rows alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from uuid import UUID
 
 import msgspec
@@ -19,16 +20,16 @@ from libs.common.db.schedule_gaps import Gap
 from libs.common.db.schedule_runs import OpenRuns, RunRow, add_runs
 from libs.common.db.schedules import DueSchedule, FiringRow, Move
 from libs.common.domain.firing_policy import (
-    FiringPolicy,
     Judge,
-    Schedule,
     Verdict,
-    dispatch_delay,
     due_slots,
     first_slot_from,
     missed_reason,
     run_input,
+    window_seconds,
 )
+from libs.common.domain.schedule import dispatch_delay
+from libs.common.domain.schedule_config import ScheduleConfig
 
 NOTHING_OPEN = OpenRuns([], [])
 
@@ -71,67 +72,52 @@ class Plan(msgspec.Struct):
         return Move(self.schedule.tenant_id, self.schedule.trigger_id, self.next_run_at, self.runs, lag)
 
 
-def plan(due: DueSchedule, schedule: Schedule, opened: OpenRuns, suppressed: str | None, most_slots: int) -> Plan:
+def plan(due: DueSchedule, config: ScheduleConfig, opened: OpenRuns, suppressed: str | None, most_slots: int) -> Plan:
     """The plan for a due schedule, of at most so many slots; `suppressed`: why none of them runs."""
-    policy = schedule.policy
     judge = Judge(
-        policy, runs=due.runs, running=len(opened.running), waiting=len(opened.waiting), suppressed=suppressed
+        config, runs=due.runs, running=len(opened.running), waiting=len(opened.waiting), suppressed=suppressed
     )
-    start = due.now - timedelta(seconds=policy.window_seconds)
-    first = due.planned_at if due.planned_at >= start else first_slot_from(schedule.config, start)
-    made = Plan(due, [], [], first, due.runs, _gap(due, policy, start, suppressed))
+    made = Plan(due, [], [], None, due.runs)
     if judge.exhausted:
-        made.next_run_at, made.gap = None, None
         return made
-    for slot, superseded in _slots(schedule, first, due.now, most_slots, made):
+    window = due.now - timedelta(seconds=window_seconds(config))
+    made.gap = _gap(due, config, window, suppressed)
+    start = max(due.planned_at, window)
+    for slot, following in islice(due_slots(config, start, due.now), most_slots):
+        superseded = following is not None and following <= due.now
         verdict = judge.judge((due.now - slot).total_seconds(), superseded=superseded)
-        _add(made, schedule.policy, slot, verdict, opened)
+        made.slots.append(planned_slot(due, config, slot, verdict))
+        if verdict.act == "replace":
+            made.cancelled += opened.running
+        made.next_run_at = None if judge.exhausted else following
         if judge.exhausted:
-            made.next_run_at = None
             break
+    if not made.slots:
+        made.next_run_at = first_slot_from(config, start)
     made.runs = judge.runs
     return made
 
 
-def _slots(
-    schedule: Schedule, first: datetime | None, now: datetime, most: int, made: Plan
-) -> Iterator[tuple[datetime, bool]]:
-    """The next slots; says in the plan which one comes after those."""
-    taken = 0
-    for slot, superseded, following in due_slots(schedule.config, first, now):
-        made.next_run_at, taken = following, taken + 1
-        yield slot, superseded
-        if taken == most:
-            return
-
-
-def _gap(due: DueSchedule, policy: FiringPolicy, until: datetime, suppressed: str | None) -> Gap | None:
+def _gap(due: DueSchedule, config: ScheduleConfig, until: datetime, suppressed: str | None) -> Gap | None:
     if due.planned_at >= until:
         return None
     outcome = "missed" if suppressed is None else "suppressed"
-    reason = suppressed or missed_reason(policy, (due.now - due.planned_at).total_seconds())
+    reason = suppressed or missed_reason(config, (due.now - due.planned_at).total_seconds())
     return Gap(due.tenant_id, due.trigger_id, new_id(), due.config, due.planned_at, until, outcome, reason)
 
 
-def _add(made: Plan, policy: FiringPolicy, slot: datetime, verdict: Verdict, opened: OpenRuns) -> None:
-    planned = planned_slot(made.schedule, policy, slot, verdict)
-    made.slots.append(planned)
-    if verdict.act == "replace":
-        made.cancelled += opened.running
-
-
 def planned_slot(
-    due: DueSchedule, policy: FiringPolicy, slot: datetime, verdict: Verdict, *,
+    due: DueSchedule, config: ScheduleConfig, slot: datetime, verdict: Verdict, *,
     given: bytes | None = None, actor: str | None = None,
 ) -> Planned:  # fmt: skip
     """One firing as it was judged. `given`: the input, when it is not the schedule's own."""
-    content = run_input(policy, slot) if given is None else given
+    content = run_input(config, slot) if given is None else given
     execution = run = None
     if verdict.act in ("run", "replace"):
         execution = NewExecution(
             due.tenant_id, due.workflow_id, due.version, due.trigger_id, due.key, "schedule", content, actor
         )
-        if policy.overlap != "allow":
+        if config.overlap != "allow":
             run = RunRow(due.tenant_id, due.trigger_id, execution.id, waits=False, planned_at=slot)
     elif verdict.act == "wait":
         run = RunRow(due.tenant_id, due.trigger_id, new_id(), True, slot, content.decode(), actor)
@@ -139,7 +125,8 @@ def planned_slot(
         due.tenant_id, due.trigger_id, slot, due.now, verdict.outcome, execution.id if execution else None,
         verdict.reason,
     )  # fmt: skip
-    return Planned(row, execution, run, dispatch_delay(policy, due.trigger_id, slot) if execution else 0.0)
+    delay = dispatch_delay(config, due.trigger_id, slot).total_seconds() if execution is not None else 0.0
+    return Planned(row, execution, run, delay)
 
 
 async def start(

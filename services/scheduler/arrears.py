@@ -12,7 +12,7 @@ from libs.common.db.partitions import make_days_of_firings
 from libs.common.db.pool import Database
 from libs.common.db.schedule_gaps import Gap, advance_gaps, claim_gaps
 from libs.common.db.schedules import FiringRow, write_firings
-from libs.common.domain.firing_policy import due_slots, first_slot_from, read_schedule
+from libs.common.domain.firing_policy import due_slots, read_schedule
 from libs.common.telemetry import metrics
 
 _GAPS = 500
@@ -57,9 +57,8 @@ class Arrears:
 
 def _next_slots(gap: Gap, now: datetime, most: int) -> tuple[list[FiringRow], datetime | None]:
     """The next rows of a gap, and where it begins after them; None: nowhere."""
-    config = read_schedule(gap.config).config
     found, after = list[FiringRow](), None
-    for slot, _, following in islice(due_slots(config, first_slot_from(config, gap.from_at), gap.until_at), most):
+    for slot, following in islice(due_slots(read_schedule(gap.config), gap.from_at, gap.until_at), most):
         if slot >= gap.until_at:
             return found, None
         found.append(FiringRow(gap.tenant_id, gap.trigger_id, slot, now, gap.outcome, None, gap.reason))

@@ -24,7 +24,8 @@ from libs.common.db.schedules import (
     seconds_until_due,
     write_firings,
 )
-from libs.common.domain.firing_policy import Schedule, read_schedule
+from libs.common.domain.firing_policy import read_schedule
+from libs.common.domain.schedule_config import ScheduleConfig
 from libs.common.schedule_firing import NOTHING_OPEN, Plan, Planned, plan, start
 from libs.common.telemetry import metrics
 
@@ -72,17 +73,17 @@ class Firing:
         read = [_read(one) for one in due]
         guarded = [
             Place(one.tenant_id, one.trigger_id)
-            for one, schedule in zip(due, read, strict=True)
-            if schedule is not None and schedule.policy.overlap != "allow"
+            for one, config in zip(due, read, strict=True)
+            if config is not None and config.overlap != "allow"
         ]
         opened, most = await open_runs(connection, guarded), max(1, _SLOTS_A_PASS // len(due))
         return [
-            _plan_or_switch_off(one, schedule, opened.get(Place(one.tenant_id, one.trigger_id), NOTHING_OPEN), most)
-            for one, schedule in zip(due, read, strict=True)
+            _plan_or_switch_off(one, config, opened.get(Place(one.tenant_id, one.trigger_id), NOTHING_OPEN), most)
+            for one, config in zip(due, read, strict=True)
         ]
 
 
-def _read(due: DueSchedule) -> Schedule | None:
+def _read(due: DueSchedule) -> ScheduleConfig | None:
     """None: its config cannot be read."""
     try:
         return read_schedule(due.config)
@@ -90,11 +91,11 @@ def _read(due: DueSchedule) -> Schedule | None:
         return None
 
 
-def _plan_or_switch_off(due: DueSchedule, schedule: Schedule | None, opened: OpenRuns, most_slots: int) -> Plan:
+def _plan_or_switch_off(due: DueSchedule, config: ScheduleConfig | None, opened: OpenRuns, most_slots: int) -> Plan:
     """The plan; a schedule that can't be read is switched off and says so in its ledger, and stops no other."""
     try:
-        if schedule is not None:
-            return plan(due, schedule, opened, due.suppressed, most_slots)
+        if config is not None:
+            return plan(due, config, opened, due.suppressed, most_slots)
     except Exception:  # noqa: BLE001 - see above; it is logged with its trace
         _log.exception("schedule cannot be worked out", trigger_id=str(due.trigger_id))
     _log.error("schedule switched off", trigger_id=str(due.trigger_id), tenant_id=str(due.tenant_id))

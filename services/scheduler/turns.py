@@ -55,9 +55,8 @@ def _planned(due: DueSchedule, waited: RunRow) -> Planned:
     verdict = Verdict("run", "fired" if lag <= LATE_SECONDS else "late", "waited for the run before it")
     if due.suppressed is not None:
         verdict = Verdict("pass", "suppressed", due.suppressed)
-    policy = read_schedule(due.config).policy
     given = (waited.input or "{}").encode()
-    return planned_slot(due, policy, waited.planned_at, verdict, given=given, actor=waited.actor)
+    return planned_slot(due, read_schedule(due.config), waited.planned_at, verdict, given=given, actor=waited.actor)
 
 
 async def _give_up(connection: Connection, opened: OpenRuns) -> list[NewExecution]:

@@ -1,23 +1,30 @@
 """What becomes of a due slot, by its lag, by what runs, and by the schedule's policy."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
+import msgspec
 import pytest
 
 from libs.common.domain.firing_policy import (
     MOST_WAITING,
-    FiringPolicy,
     Judge,
-    dispatch_delay,
+    due_slots,
+    first_slot_from,
     judge_lag,
     read_schedule,
     run_input,
 )
+from libs.common.domain.schedule_config import IntervalSchedule
 
 SLOT = datetime(2027, 6, 1, 12, tzinfo=UTC)
-TRIGGER = UUID(int=7)
+HOUR = timedelta(hours=1)
+
+
+def schedule(**fields: Any) -> IntervalSchedule:
+    """Every hour, unless said otherwise."""
+    given: dict[str, Any] = {"hours": 1, **fields}
+    return IntervalSchedule(**given)
 
 
 @pytest.mark.parametrize(
@@ -40,14 +47,14 @@ TRIGGER = UUID(int=7)
     ],
 )
 def test_the_outcome_follows_from_the_lag(policy: dict[str, Any], lag: float, superseded: bool, outcome: str) -> None:
-    found, reason = judge_lag(FiringPolicy(**policy), lag, superseded=superseded)
+    found, reason = judge_lag(schedule(**policy), lag, superseded=superseded)
     assert found == outcome
     assert (reason is not None) == (outcome == "missed")
 
 
 def judged(overlap: Any, slots: int, *, running: int = 0, waiting: int = 0) -> list[str]:
     """What becomes of so many slots that are due on time, together."""
-    judge = Judge(FiringPolicy(overlap=overlap), runs=0, running=running, waiting=waiting, suppressed=None)
+    judge = Judge(schedule(overlap=overlap), runs=0, running=running, waiting=waiting, suppressed=None)
     return [judge.judge(1, superseded=left > 1).act for left in range(slots, 0, -1)]
 
 
@@ -71,35 +78,34 @@ def test_what_runs_and_what_waits_decide() -> None:
 
 
 def test_only_what_runs_or_will_run_counts_for_max_runs() -> None:
-    judge = Judge(FiringPolicy(overlap="buffer_one", max_runs=5), runs=3, running=1, waiting=0, suppressed=None)
+    judge = Judge(schedule(overlap="buffer_one", max_runs=5), runs=3, running=1, waiting=0, suppressed=None)
     assert [judge.judge(1, superseded=False).act for _ in range(2)] == ["wait", "pass"]
     assert (judge.runs, judge.exhausted) == (4, False)
-    last = Judge(FiringPolicy(max_runs=5), runs=4, running=0, waiting=0, suppressed=None)
+    last = Judge(schedule(max_runs=5), runs=4, running=0, waiting=0, suppressed=None)
     assert (last.judge(100, superseded=False).outcome, last.exhausted) == ("missed", False)
     assert (last.judge(1, superseded=False).outcome, last.exhausted) == ("fired", True)
 
 
 def test_a_suppressed_slot_is_nothing_else() -> None:
-    judge = Judge(FiringPolicy(catchup="none"), runs=0, running=0, waiting=0, suppressed="paused")
+    judge = Judge(schedule(catchup="none"), runs=0, running=0, waiting=0, suppressed="paused")
     assert [judge.judge(lag, superseded=True).outcome for lag in (1, 10, 1000)] == ["suppressed"] * 3
 
 
-def test_jitter_is_the_same_for_a_slot_whenever_asked_and_spread_over_its_range() -> None:
-    policy = FiringPolicy(jitter_seconds=30)
-    delays = [dispatch_delay(policy, UUID(int=number), SLOT) for number in range(300)]
-    assert delays == [dispatch_delay(policy, UUID(int=number), SLOT) for number in range(300)]
-    assert 0 <= min(delays) < 1
-    assert 29 < max(delays) < 30
-    assert 13 < sum(delays) / len(delays) < 17
-    assert dispatch_delay(FiringPolicy(), TRIGGER, SLOT) == 0
+def test_what_is_due_comes_with_the_slot_after_it() -> None:
+    hourly, half = schedule(hours=1, end_at=SLOT + 2 * HOUR), timedelta(minutes=30)
+    assert list(due_slots(hourly, SLOT, SLOT + HOUR + half)) == [(SLOT, SLOT + HOUR), (SLOT + HOUR, SLOT + 2 * HOUR)]
+    assert list(due_slots(hourly, SLOT + 2 * HOUR, SLOT + 9 * HOUR)) == [(SLOT + 2 * HOUR, None)]
+    assert list(due_slots(hourly, SLOT + half, SLOT + half)) == []
+    assert first_slot_from(hourly, SLOT) == SLOT
+    assert first_slot_from(hourly, SLOT + 3 * HOUR) is None
 
 
-def test_the_config_is_read_in_two_halves_and_fields_of_others_are_let_be() -> None:
-    text = '{"type":"interval","seconds":5,"overlap":"skip","input":{"a":1},"something_else":true}'
-    schedule = read_schedule(text)
-    assert schedule.config.__class__.__name__ == "IntervalSchedule"
-    assert schedule.policy == FiringPolicy(overlap="skip", input={"a": 1})
-    assert run_input(schedule.policy, SLOT) == b'{"a":1,"scheduled_for":"2027-06-01T12:00:00Z"}'
+def test_the_input_of_a_run_names_its_slot() -> None:
+    assert run_input(schedule(input={"a": 1}), SLOT) == b'{"a":1,"scheduled_for":"2027-06-01T12:00:00Z"}'
+
+
+def test_a_stored_config_that_cannot_be_read_is_an_error() -> None:
+    assert read_schedule('{"type":"interval","seconds":5}') == IntervalSchedule(seconds=5)
     for bad in ("{}", '{"type":"moon"}', '{"type":"at"}', "[]", '{"type":"interval","seconds":5,"overlap":"never"}'):
-        with pytest.raises((ValueError, KeyError)):
+        with pytest.raises(msgspec.MsgspecError):
             read_schedule(bad)
