@@ -82,8 +82,9 @@ def plan(due: DueSchedule, config: ScheduleConfig, opened: OpenRuns, suppressed:
         return made
     window = due.now - timedelta(seconds=window_seconds(config))
     made.gap = _gap(due, config, window, suppressed)
-    start = max(due.planned_at, window)
-    for slot, following in islice(due_slots(config, start, due.now), most_slots):
+    first = due.planned_at if due.planned_at >= window else first_slot_from(config, window)
+    made.next_run_at = first
+    for slot, following in islice(due_slots(config, first, due.now), most_slots):
         superseded = following is not None and following <= due.now
         verdict = judge.judge((due.now - slot).total_seconds(), superseded=superseded)
         made.slots.append(planned_slot(due, config, slot, verdict))
@@ -92,8 +93,6 @@ def plan(due: DueSchedule, config: ScheduleConfig, opened: OpenRuns, suppressed:
         made.next_run_at = None if judge.exhausted else following
         if judge.exhausted:
             break
-    if not made.slots:
-        made.next_run_at = first_slot_from(config, start)
     made.runs = judge.runs
     return made
 
@@ -108,21 +107,32 @@ def _gap(due: DueSchedule, config: ScheduleConfig, until: datetime, suppressed: 
 
 def planned_slot(
     due: DueSchedule, config: ScheduleConfig, slot: datetime, verdict: Verdict, *,
-    given: bytes | None = None, actor: str | None = None,
+    given: bytes | None = None, actor: str | None = None, run_id: UUID | None = None,
 ) -> Planned:  # fmt: skip
-    """One firing as it was judged. `given`: the input, when it is not the schedule's own."""
+    """One firing as it was judged. `given`: the input, when it is not the schedule's own; `run_id`: of the execution,
+    also of one that is to be when its turn comes.
+    """
+    run_id = run_id or new_id()
     content = run_input(config, slot) if given is None else given
     execution = run = None
     if verdict.act in ("run", "replace"):
         execution = NewExecution(
-            due.tenant_id, due.workflow_id, due.version, due.trigger_id, due.key, "schedule", content, actor
+            due.tenant_id,
+            due.workflow_id,
+            due.version,
+            due.trigger_id,
+            due.key,
+            "schedule",
+            content,
+            actor,
+            id=run_id,
         )
         if config.overlap != "allow":
-            run = RunRow(due.tenant_id, due.trigger_id, execution.id, waits=False, planned_at=slot)
+            run = RunRow(due.tenant_id, due.trigger_id, run_id, waits=False, planned_at=slot)
     elif verdict.act == "wait":
-        run = RunRow(due.tenant_id, due.trigger_id, new_id(), True, slot, content.decode(), actor)
+        run = RunRow(due.tenant_id, due.trigger_id, run_id, True, slot, content.decode(), actor)
     row = FiringRow(
-        due.tenant_id, due.trigger_id, slot, due.now, verdict.outcome, execution.id if execution else None,
+        due.tenant_id, due.trigger_id, slot, due.now, verdict.outcome, run_id if execution else None,
         verdict.reason,
     )  # fmt: skip
     delay = dispatch_delay(config, due.trigger_id, slot).total_seconds() if execution is not None else 0.0

@@ -50,6 +50,7 @@ from services.gateway.routes import (
     records,
     rerunning,
     running,
+    schedules,
     secrets,
     testing,
     triggers,
@@ -61,16 +62,17 @@ __all__ = ["GatewayParts", "GatewayService", "create_app"]
 
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
-    admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, running.ROUTER, executions.ROUTER,
-    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER,
-    secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER, events.ROUTER, approvals.ROUTER,
-    action_types.ROUTER, live_socket.ROUTER,
+    admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedules.ROUTER, running.ROUTER,
+    executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
+    execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER,
+    events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
     *api_keys.BODIES,
     *workflows.BODIES,
     *triggers.BODIES,
+    *schedules.BODIES,
     *running.BODIES,
     *rerunning.BODIES,
     *testing.BODIES,

@@ -4,6 +4,7 @@ from libs.common.accept import Announcer
 from libs.common.parts import Parts
 from libs.common.runtime import Checks
 from services.scheduler.arrears import Arrears
+from services.scheduler.backfills import Backfills
 from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
 from services.scheduler.jobs import Jobs
@@ -26,6 +27,7 @@ class SchedulerService:
                 Firing(parts.database, parts.acceptor),
                 Turns(parts.database, parts.acceptor),
                 Arrears(parts.database),
+                Backfills(parts.database, parts.acceptor),
                 Waking(parts.database, parts.bus, self._announcer),
                 Rescue(parts.database),
                 Jobs(parts.database, self._announcer),

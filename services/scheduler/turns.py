@@ -4,7 +4,10 @@ What waits and what runs are rows, so an end is seen whoever was restarted meanw
 at a time, by whoever holds its trigger's row.
 """
 
+from datetime import timedelta
+
 from libs.common.accept import Acceptor, NewExecution
+from libs.common.clock import id_time
 from libs.common.db.pool import Connection, Database
 from libs.common.db.schedule_runs import OpenRuns, Place, RunRow, drop_runs, next_turns, open_runs
 from libs.common.db.schedules import DueSchedule, FiringRow, lock_schedule, settle_waiting
@@ -12,6 +15,7 @@ from libs.common.domain.firing_policy import LATE_SECONDS, Verdict, read_schedul
 from libs.common.schedule_firing import Planned, planned_slot, start
 
 _BATCH = 100
+_ID_KEEPS = timedelta(hours=20)
 _GONE = "the schedule was deleted while the slot waited for the run before it"
 
 
@@ -56,7 +60,11 @@ def _planned(due: DueSchedule, waited: RunRow) -> Planned:
     if due.suppressed is not None:
         verdict = Verdict("pass", "suppressed", due.suppressed)
     given = (waited.input or "{}").encode()
-    return planned_slot(due, read_schedule(due.config), waited.planned_at, verdict, given=given, actor=waited.actor)
+    # An id says on which day its execution is kept; after a long wait that day may have been retired.
+    run_id = waited.id if due.now - id_time(waited.id) < _ID_KEEPS else None
+    return planned_slot(
+        due, read_schedule(due.config), waited.planned_at, verdict, given=given, actor=waited.actor, run_id=run_id
+    )
 
 
 async def _give_up(connection: Connection, opened: OpenRuns) -> list[NewExecution]:

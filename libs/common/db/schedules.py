@@ -13,7 +13,7 @@ from libs.common.db.pool import Connection, Record
 
 class DueSchedule(msgspec.Struct, frozen=True):
     """A schedule trigger that may fire now, locked for this transaction. `now` is the database's clock; `runs`: slots
-    that have run so far; `suppressed`: why it must not run, if so.
+    that have run so far; `is_off`: the trigger, its workflow or its tenant is.
     """
 
     tenant_id: UUID
@@ -25,8 +25,19 @@ class DueSchedule(msgspec.Struct, frozen=True):
     version: int
     runs: int
     resumed_at: datetime | None
-    suppressed: str | None
+    paused_at: datetime | None
+    paused_note: str | None
+    is_off: bool
     now: datetime
+
+    @property
+    def suppressed(self) -> str | None:
+        """Why its slots do not run, if so."""
+        if self.is_off:
+            return "the trigger, its workflow or its tenant is switched off"
+        if self.paused_at is None:
+            return None
+        return f"paused: {self.paused_note}" if self.paused_note else "paused"
 
 
 class FiringRow(msgspec.Struct, frozen=True):
@@ -63,11 +74,9 @@ async def seconds_until_due(connection: Connection) -> float | None:
 
 
 _CLAIM = """
-SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, tr.next_run_at, w.version, tr.runs, tr.resumed_at,
-       CASE WHEN tr.paused_at IS NOT NULL THEN 'paused' || coalesce(': ' || tr.paused_note, '')
-            WHEN NOT (tr.enabled AND w.enabled AND w.deleted_at IS NULL AND t.status = 'active')
-            THEN 'the trigger, its workflow or its tenant is switched off' END AS suppressed,
-       now() AS now
+SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, tr.next_run_at, w.version, tr.runs,
+       tr.resumed_at, tr.paused_at, tr.paused_note,
+       NOT (tr.enabled AND w.enabled AND w.deleted_at IS NULL AND t.status = 'active') AS is_off, now() AS now
   FROM triggers tr
   JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id
   JOIN tenants t ON t.tenant_id = tr.tenant_id
@@ -82,11 +91,9 @@ async def claim_due_schedules(connection: Connection, limit: int) -> list[DueSch
 
 
 _LOCK = """
-SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, now() AS planned_at, w.version, tr.runs, tr.resumed_at,
-       CASE WHEN tr.paused_at IS NOT NULL THEN 'paused' || coalesce(': ' || tr.paused_note, '')
-            WHEN NOT (tr.enabled AND w.enabled AND w.deleted_at IS NULL AND t.status = 'active')
-            THEN 'the trigger, its workflow or its tenant is switched off' END AS suppressed,
-       now() AS now
+SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, coalesce(tr.next_run_at, now()), w.version, tr.runs,
+       tr.resumed_at, tr.paused_at, tr.paused_note,
+       NOT (tr.enabled AND w.enabled AND w.deleted_at IS NULL AND t.status = 'active') AS is_off, now() AS now
   FROM triggers tr
   JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id
   JOIN tenants t ON t.tenant_id = tr.tenant_id
@@ -95,7 +102,9 @@ SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, now() AS planned_
 
 
 async def lock_schedule(connection: Connection, tenant_id: UUID, trigger_id: UUID) -> DueSchedule | None:
-    """One schedule, due or not, locked for this transaction; `planned_at` is now. None: there is no such schedule."""
+    """One schedule, due or not, locked for this transaction; `planned_at` is now when it is due no more. None: there is
+    no such schedule.
+    """
     row = await connection.fetchrow(_LOCK, tenant_id, trigger_id)
     return None if row is None else _read(row)
 

@@ -47,16 +47,21 @@ def window_seconds(config: ScheduleConfig) -> float:
     return min(max(wanted, LATE_SECONDS), _LONGEST_WINDOW_SECONDS)
 
 
-def due_slots(config: ScheduleConfig, start: datetime, until: datetime) -> Iterator[tuple[datetime, datetime | None]]:
-    """The slots from `start` to `until`, both included, each with the slot after it, be that due or not. Before them
-    comes nothing: whoever wants to know the first one that is not due asks `first_slot_from`.
+def due_slots(
+    config: ScheduleConfig, first: datetime | None, until: datetime
+) -> Iterator[tuple[datetime, datetime | None]]:
+    """The slots from `first` (which was planned, so it is one) to `until`, included, each with the one after it, be
+    that due or not.
     """
-    coming = slots(config, start - _INSTANT)
-    slot = next(coming, None)
-    while slot is not None and slot.instant <= until:
+    if first is None:
+        return
+    slot, coming = first, slots(config, first)
+    while slot <= until:
         following = next(coming, None)
-        yield slot.instant, None if following is None else following.instant
-        slot = following
+        yield slot, None if following is None else following.instant
+        if following is None:
+            return
+        slot = following.instant
 
 
 def first_slot_from(config: ScheduleConfig, start: datetime) -> datetime | None:

@@ -36,8 +36,10 @@ from libs.common.db import (
     record_search,
     records,
     rerunning,
+    schedule_control,
     schedule_gaps,
     schedule_runs,
+    schedule_views,
     schedules,
     secrets,
     signals,
@@ -114,7 +116,7 @@ async def everything_of(connection: Connection) -> Owned:
     tenant, worker, key, job = await make_tenant(connection, "owner"), new_id(), new_id(), new_id()
     workflow = await make_workflow(connection, tenant)
     trigger = await make_trigger(connection, tenant, workflow, token="t")
-    schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule", token=None)
+    schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule")
     pending = await make_execution(connection, tenant, workflow)
     running = await make_execution(connection, tenant, workflow, "running", worker=worker, records=[action_row()])
     paused = await make_execution(connection, tenant, workflow)
@@ -270,6 +272,16 @@ OF_OTHERS: dict[str, Call] = {
     ),
     "schedules.move_schedules_on": lambda c, t, o: schedules.move_schedules_on(
         c, [schedules.Move(t, o.trigger, NOW, 1, 1)]
+    ),
+    "schedule_control.pause_schedules": lambda c, t, o: schedule_control.pause_schedules(
+        c, [(t, o.schedule, "why", None)]
+    ),
+    "schedule_control.resume_schedule": lambda c, t, o: schedule_control.resume_schedule(c, t, o.schedule, NOW),
+    "schedule_views.list_schedules": lambda c, t, _: schedule_views.list_schedules(
+        c, t, None, paused=None, page=schedule_views.ListWindow(None, None, 50, 0)
+    ),
+    "schedule_views.list_firings": lambda c, t, o: schedule_views.list_firings(
+        c, t, o.trigger, None, since=NOW, before=NOW + timedelta(seconds=1), limit=50, offset=0
     ),
     "schedules.lock_schedule": lambda c, t, o: schedules.lock_schedule(c, t, o.schedule),
     "schedules.slots_that_ran": lambda c, t, o: schedules.slots_that_ran(c, t, o.trigger, [NOW]),

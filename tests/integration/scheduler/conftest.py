@@ -31,7 +31,8 @@ CREATE SCHEMA clock;
 CREATE TABLE clock.ahead (by interval NOT NULL);
 INSERT INTO clock.ahead VALUES ('0 s');
 CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql
-    AS 'SELECT pg_catalog.now() + by FROM clock.ahead'
+    AS 'SELECT pg_catalog.now() + by FROM clock.ahead';
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = clock, pg_catalog, public', current_database()); END $$
 """
 _PARK = """
 INSERT INTO executions (tenant_id, id, workflow_id, version, trigger_type, status, input, wake_at, epoch)
@@ -71,10 +72,12 @@ class Timed:
 
 @pytest.fixture
 async def timed(acme: World, database_dsn: str) -> AsyncIterator[Timed]:
-    """Those who connect to its database for this find another `now()` before PostgreSQL's own."""
+    """Those who connect to its database from now on find another `now()` before PostgreSQL's own."""
     async with acme.parts.database.connection() as connection:
         await connection.execute(_CLOCK)
-    database = Database(f"{database_dsn}&search_path=clock,pg_catalog,public", size=4, name="timed")
+    await acme.parts.database.close()
+    await acme.parts.database.open()
+    database = Database(database_dsn, size=4, name="timed")
     await database.open()
     made = Timed(acme, database)
     yield made

@@ -95,7 +95,8 @@ def test_what_is_due_comes_with_the_slot_after_it() -> None:
     hourly, half = schedule(hours=1, end_at=SLOT + 2 * HOUR), timedelta(minutes=30)
     assert list(due_slots(hourly, SLOT, SLOT + HOUR + half)) == [(SLOT, SLOT + HOUR), (SLOT + HOUR, SLOT + 2 * HOUR)]
     assert list(due_slots(hourly, SLOT + 2 * HOUR, SLOT + 9 * HOUR)) == [(SLOT + 2 * HOUR, None)]
-    assert list(due_slots(hourly, SLOT + half, SLOT + half)) == []
+    assert list(due_slots(hourly, SLOT + half, SLOT + half)) == [(SLOT + half, SLOT + HOUR)], "as it was planned"
+    assert list(due_slots(hourly, SLOT + HOUR, SLOT + half)) == list(due_slots(hourly, None, SLOT)) == []
     assert first_slot_from(hourly, SLOT) == SLOT
     assert first_slot_from(hourly, SLOT + 3 * HOUR) is None
 
