@@ -50,6 +50,7 @@ from services.gateway.routes import (
     records,
     rerunning,
     running,
+    schedule_previews,
     schedules,
     secrets,
     testing,
@@ -62,8 +63,8 @@ __all__ = ["GatewayParts", "GatewayService", "create_app"]
 
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
-    admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedules.ROUTER, running.ROUTER,
-    executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
+    admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedule_previews.ROUTER, schedules.ROUTER,
+    running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
     execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER,
     events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
 )  # fmt: skip
@@ -71,7 +72,7 @@ _BODIES = (
     *admin.BODIES,
     *api_keys.BODIES,
     *workflows.BODIES,
-    *triggers.BODIES,
+    *schedule_previews.BODIES,
     *schedules.BODIES,
     *running.BODIES,
     *rerunning.BODIES,

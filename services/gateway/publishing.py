@@ -228,7 +228,10 @@ def _auth_type(config: str) -> str | None:
 def _next_run(spec: TriggerSpec, *, enabled: bool, now: datetime) -> datetime | None:
     if spec.type != "schedule" or not enabled or not spec.enabled:
         return None
-    return next_run(schedule_config(spec), now)
+    try:
+        return next_run(schedule_config(spec), now)
+    except ValueError as error:  # from here on, exclusions leave out more than is looked at
+        raise InvalidInput([Fault("triggers", f"the exclude of the schedule {spec.key!r} {error}")]) from None
 
 
 def _spec_of(row: StoredTrigger) -> TriggerSpec:

@@ -20,8 +20,8 @@ import msgspec
 
 from libs.common.domain.dates import read_zone
 from libs.common.domain.schedule_config import AtSchedule, CronSchedule, IntervalSchedule, ScheduleConfig
-from libs.common.domain.schedule_cron import read_cron
-from libs.common.domain.schedule_exclusions import Exclusions, read_exclusions
+from libs.common.domain.schedule_cron import HiddenHours, read_cron
+from libs.common.domain.schedule_exclusions import ALL_DAY, Exclusions, read_exclusions
 from libs.common.domain.schedule_zone import Clock, Mark, cron_instants, span_at
 
 HORIZON_YEARS = 50
@@ -29,8 +29,8 @@ HORIZON_YEARS = 50
 most.
 """
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9900, 1, 1, tzinfo=UTC)
-MAX_LEFT_OUT = 20_000
-"""So many planned times in a row may be excluded one by one; whole days do not count."""
+MAX_LEFT_OUT = 10_000
+"""So many planned times in a row may be excluded one by one; whole hours do not count."""
 
 _ANCHOR = datetime(1970, 1, 5, tzinfo=UTC)
 """A Monday, so that weeks begin on Mondays and every shorter interval at full hours, minutes …"""
@@ -104,7 +104,7 @@ def _expression_slots(
     text: str, config: CronSchedule, zone: ZoneInfo, exclusions: Exclusions, start: datetime, last: datetime
 ) -> Iterator[Slot]:
     cron = read_cron(text)
-    clock = Clock(zone, config.dst_gap, config.dst_fold, exclusions.whole_days(cron))
+    clock = Clock(zone, config.dst_gap, config.dst_fold, exclusions.hidden_hours(cron))
     instants = cron_instants(cron, clock, start.replace(tzinfo=None), last.replace(tzinfo=None))
     found = (Slot(instant.replace(tzinfo=UTC), mark) for instant, mark in instants)
     return _without(exclusions, zone, found) if config.exclude else found
@@ -132,24 +132,36 @@ def _interval_slots(config: IntervalSchedule, start: datetime, last: datetime) -
 def _interval_instants(
     config: IntervalSchedule, zone: ZoneInfo, exclusions: Exclusions, start: datetime, last: datetime
 ) -> Iterator[datetime]:
-    period, is_left_out = timedelta(seconds=config.period_seconds), exclusions.whole_days(None)
+    period, hidden = timedelta(seconds=config.period_seconds), exclusions.hidden_hours(None)
     if period <= timedelta():
         raise ValueError("the interval is empty")
     anchor = (config.anchor or config.start_at or _ANCHOR).astimezone(UTC)
     instant = anchor - (anchor - start) // period * period
     while instant <= last:
-        if is_left_out(day := _wall(instant, zone).date()):
-            midnight = datetime.combine(day + _DAY, datetime.min.time(), zone).astimezone(UTC)
-            instant += max(-((instant - midnight) // period), 1) * period
-        else:
+        ahead = _hidden_ahead(instant, zone, hidden)
+        if not ahead:
             yield instant
-            instant += period
+        instant += max(-(-ahead // period), 1) * period
+
+
+def _hidden_ahead(instant: datetime, zone: ZoneInfo, hidden: HiddenHours) -> timedelta:
+    """How long it goes on that nothing is due, at least: to the end of the hour or day, if that is left out, or until
+    the clock changes.
+    """
+    span = span_at(zone, instant.replace(tzinfo=None))
+    wall = instant.replace(tzinfo=None) + span.offset
+    hours = hidden(wall.date())
+    if not hours >> wall.hour & 1:
+        return timedelta()
+    start = wall.replace(minute=0, second=0, microsecond=0)
+    end = start.replace(hour=0) + _DAY if hours == ALL_DAY else start + timedelta(hours=1)
+    return min(end, span.end + span.offset) - wall
 
 
 def _at_slots(config: AtSchedule, start: datetime, last: datetime) -> Iterator[Slot]:
     instant, zone, exclusions = config.at.astimezone(UTC), read_zone(config.timezone), read_exclusions(config.exclude)
-    wall = _wall(instant, zone)
-    if start <= instant <= last and not exclusions.whole_days(None)(wall.date()) and not exclusions.hold(wall):
+    is_left_out = _hidden_ahead(instant, zone, exclusions.hidden_hours(None)) or exclusions.hold(_wall(instant, zone))
+    if start <= instant <= last and not is_left_out:
         yield Slot(instant, _mark(instant, zone))
 
 

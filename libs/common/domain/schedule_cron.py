@@ -8,12 +8,13 @@ are 28), so that a search over decades costs a few thousand steps at most.
 import calendar
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from functools import lru_cache
+from typing import cast
 
 from cronsim import CronSim, CronSimError
-from cronsim.cronsim import FIELD_NAMES, SYMBOLIC_DAYS
+from cronsim.cronsim import FIELD_NAMES, SYMBOLIC_DAYS, Field
 
 NAMED: dict[str, str] = {
     "@yearly": "0 0 1 1 *",
@@ -25,6 +26,9 @@ NAMED: dict[str, str] = {
     "@hourly": "0 * * * *",
     "@every_minute": "* * * * *",
 }
+
+HiddenHours = Callable[[date], int]
+"""Of a day, the hours that are left out: a bit for each, midnight's first."""
 
 _MACRO = re.compile(r"@[a-z_]+", re.IGNORECASE)
 _NEAREST = re.compile(r"(\d{1,2})W")
@@ -44,7 +48,9 @@ class _Calendar(CronSim):
         if not all(1 <= day <= 31 for day in self.nearest):
             raise CronSimError("Bad day-of-month")
         plain = [item for item in items if not _NEAREST.fullmatch(item)]
-        super().__init__(" ".join([*parts[:3], ",".join(plain) or "1", *parts[4:]]), datetime(2000, 1, 1))
+        # read with any month: it would call the 30th of February no expression, where it is one that is never due
+        super().__init__(" ".join([*parts[:3], ",".join(plain) or "1", "*", parts[5]]), datetime(2000, 1, 1))
+        self.months = cast("set[int]", Field.MONTH.parse(parts[4]))
         if not plain:
             self.days = set[int]()
 
@@ -72,7 +78,7 @@ class Cron:
     """
 
     def __init__(self, expression: str) -> None:
-        parts = _LAST_NAMED.sub(lambda found: f"{_DAYS[found[1]]}L", expanded(expression).upper()).split()
+        parts = fields_of(expression)
         self.has_seconds = len(parts) == 6
         if len(parts) not in (5, 6):
             raise CronSimError("Wrong number of fields")
@@ -94,13 +100,10 @@ class Cron:
         in_minute = not self.has_seconds or wall.second in self.seconds
         return in_minute and wall.minute in self.minutes and wall.hour in self.hours and self.is_on(wall.date())
 
-    def covers(self, other: "Cron | None") -> bool:
-        """Whether, on a day that both name, it names every time of `other` (None: every time there is)."""
-        hours, minutes, seconds = (
-            (range(24), range(60), range(60)) if other is None else (other.hours, other.minutes, other.seconds)
-        )
+    def covers(self, minutes: Iterable[int], seconds: Iterable[int]) -> bool:
+        """Whether, in each hour that it names, it names all these minutes and seconds."""
         in_minute = not self.has_seconds or set(seconds) <= set(self.seconds)
-        return in_minute and set(hours) <= set(self.hours) and set(minutes) <= set(self.minutes)
+        return in_minute and set(minutes) <= set(self.minutes)
 
     def dates(self, first: date, last: date) -> Iterator[date]:
         """The days it names, both ends included."""
@@ -114,22 +117,22 @@ class Cron:
                     yield found
             year, month, least = (year, month + 1, 1) if month < 12 else (year + 1, 1, 1)
 
-    def walls(self, start: datetime, end: datetime, is_left_out: Callable[[date], bool]) -> Iterator[datetime]:
-        """The times on the wall it names, from `start` until before `end`, but for days that are left out."""
+    def walls(self, start: datetime, end: datetime, hidden: HiddenHours) -> Iterator[datetime]:
+        """The times on the wall it names, from `start` until before `end`, but for hours that are hidden."""
         for day in self.dates(start.date(), end.date()):
-            if is_left_out(day):
-                continue
-            for hour, minute, second in self._times(start if day == start.date() else None):
+            for hour, minute, second in self._times(start if day == start.date() else None, hidden(day)):
                 wall = datetime(day.year, day.month, day.day, hour, minute, second)
                 if wall >= end:
                     return
                 if wall >= start:
                     yield wall
 
-    def _times(self, start: datetime | None) -> Iterator[tuple[int, int, int]]:
+    def _times(self, start: datetime | None, hidden: int) -> Iterator[tuple[int, int, int]]:
         """The times of a day, from the second of `start` on."""
         first_hour, first_minute, first_second = (start.hour, start.minute, start.second) if start else (0, 0, 0)
         for hour in self.hours[bisect_left(self.hours, first_hour) :]:
+            if hidden >> hour & 1:
+                continue
             least_minute = first_minute if hour == first_hour else 0
             for minute in self.minutes[bisect_left(self.minutes, least_minute) :]:
                 least = first_second if (hour, minute) == (first_hour, first_minute) else 0
@@ -145,12 +148,18 @@ class Cron:
         return days
 
 
-def expanded(expression: str) -> str:
-    """The expression in fields, when it is a name such as `@daily`."""
-    return NAMED.get(expression.strip().lower(), expression)
+def nothing_hidden(_day: date) -> int:
+    """Leaves out no hour of any day."""
+    return 0
 
 
-@lru_cache(maxsize=4096)
+def fields_of(expression: str) -> list[str]:
+    """The fields of an expression or name, in capitals; `FRIL` is written `5L`."""
+    text = NAMED.get(expression.strip().lower(), expression).upper()
+    return _LAST_NAMED.sub(lambda found: f"{_DAYS[found[1]]}L", text).split()
+
+
+@lru_cache(maxsize=1024)
 def read_cron(expression: str) -> Cron:
     """The expression, of 5 or 6 fields or a name. Raises `ValueError` that says what is wrong with it."""
     if _MACRO.fullmatch(expression.strip()) and expression.strip().lower() not in NAMED:
@@ -167,8 +176,8 @@ def _explained(problem: str, expression: str) -> str:
     """cronsim's message with the field and its bounds."""
     name = problem.removeprefix("Bad ")
     if name not in FIELD_NAMES:
-        return f"needs 5 or 6 fields, not {len(expression.split())}"
-    parts = expanded(expression).split()
+        return f"needs 5 or 6 fields, not {len(fields_of(expression))}"
+    parts = fields_of(expression)
     text = parts[FIELD_NAMES.index(name) - (6 - len(parts))]
     return f"bad {name} {text[:40]!r} ({_BOUNDS[name]})"
 

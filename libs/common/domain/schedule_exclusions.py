@@ -1,22 +1,26 @@
 """Days and times on which a schedule does not run: dates, ranges of dates, and cron expressions (holidays).
 
-All are read on the schedule's own wall. Whole days are left out before their times are looked at, so that a year that
-is excluded costs no more than 365 looks.
+All are read on the schedule's own wall. Whole days and hours are left out before their times are looked at, so that
+a year that is excluded costs no more than 365 looks.
 """
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Iterable
 from datetime import date, datetime
 from functools import lru_cache
 
 from libs.common.domain.schedule_config import DateRange
-from libs.common.domain.schedule_cron import Cron, read_cron
+from libs.common.domain.schedule_cron import Cron, HiddenHours, nothing_hidden, read_cron
 
 MAX_DAYS = 5_000
 """So many days may be left out in a row, of those that a schedule names; more is a mistake, and costly to pass over."""
 
+ALL_DAY = (1 << 24) - 1
+
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+_EVERY_TIME = (range(24), range(60), range(60))
 
 
 class Exclusions:
@@ -28,24 +32,28 @@ class Exclusions:
         self._starts, self._ends = _disjoint([item for item in items if isinstance(item, DateRange)])
         self._crons = tuple(read_cron(text) for text in texts if not DATE.fullmatch(text))
 
-    def whole_days(self, cron: Cron | None) -> Callable[[date], bool]:
-        """Tells the days on which no time of `cron` is left (None: none at all), asked in order. Times left out one by
-        one, by several expressions together, do not make a whole day. What it returns raises `ValueError` after
-        `MAX_DAYS` such days in a row.
+    def hidden_hours(self, cron: Cron | None) -> HiddenHours:
+        """Tells the hours of a day in which no time of `cron` is left (None: no time at all), asked day by day. What
+        expressions leave out minute by minute, or only together, does not hide an hour. What this returns raises
+        `ValueError` after `MAX_DAYS` days in a row with no hour left.
         """
-        whole = [excluded for excluded in self._crons if excluded.covers(cron)]
-        if not (whole or self._days or self._starts):
-            return _never
-        in_a_row = 0
+        hours, minutes, seconds = (cron.hours, cron.minutes, cron.seconds) if cron else _EVERY_TIME
+        hiding = [(it, _mask(it.hours)) for it in self._crons if it.covers(minutes, seconds)]
+        if not (hiding or self._days or self._starts):
+            return nothing_hidden
+        wanted, in_a_row = _mask(hours), 0
 
-        def is_left_out(day: date) -> bool:
+        def hidden(day: date) -> int:
             nonlocal in_a_row
-            in_a_row = in_a_row + 1 if self._holds(day) or any(excluded.is_on(day) for excluded in whole) else 0
+            mask = ALL_DAY if self._holds(day) else 0
+            for excluded, bits in hiding:
+                mask |= bits if excluded.is_on(day) else 0
+            in_a_row = in_a_row + 1 if mask & wanted == wanted else 0
             if in_a_row > MAX_DAYS:
                 raise ValueError(f"leaves out more than {MAX_DAYS} days in a row")
-            return in_a_row > 0
+            return mask
 
-        return is_left_out
+        return hidden
 
     def _holds(self, day: date) -> bool:
         place = bisect_right(self._starts, day)
@@ -68,8 +76,8 @@ def _disjoint(ranges: list[DateRange]) -> tuple[list[date], list[date]]:
     return starts, ends
 
 
-def _never(_day: date) -> bool:
-    return False
+def _mask(hours: Iterable[int]) -> int:
+    return sum(1 << hour for hour in hours)
 
 
 @lru_cache(maxsize=1024)

@@ -1,15 +1,19 @@
 """A schedule as an English sentence, for people who do not read cron.
 
-The sentence of an expression is cron-descriptor's; the rest of the config is added to it.
+The sentence of an expression is cron-descriptor's, but for lists of odd days and for days of month and week that must
+both fit, of which it tells a different story than the calendar; cronsim tells the right one. The rest of the config is
+added to it.
 """
 
+from collections.abc import Iterable
 from itertools import chain
 
 from cron_descriptor import ExpressionDescriptor, Options  # pyright: ignore[reportMissingTypeStubs]
+from cronsim.explain import Expression
 
 from libs.common.domain.dates import rfc3339
 from libs.common.domain.schedule_config import AtSchedule, CronSchedule, DateRange, IntervalSchedule, ScheduleConfig
-from libs.common.domain.schedule_cron import expanded
+from libs.common.domain.schedule_cron import fields_of
 from libs.common.domain.schedule_exclusions import DATE
 
 _SHOWN_EXCLUSIONS = 5
@@ -23,8 +27,7 @@ def describe(config: ScheduleConfig) -> str:
 def _when(config: ScheduleConfig) -> str:
     match config:
         case CronSchedule():
-            texts = [_describe_cron(expression) for expression in config.all_expressions]
-            return f"{'; '.join(texts)} ({config.timezone})"
+            return f"{_one_after_another(config.all_expressions)} ({config.timezone})"
         case IntervalSchedule():
             named = [(name, getattr(config, name)) for name in ("weeks", "days", "hours", "minutes", "seconds")]
             parts = [(name, count) for name, count in named if count]
@@ -63,15 +66,34 @@ def _describe_exclusion(item: str | DateRange) -> str:
         return f"{item.from_} to {item.to}"
     if DATE.fullmatch(item):
         return item
-    text = _describe_cron(item)
-    return text[:1].lower() + text[1:]
+    return _lowered(_describe_cron(item))
+
+
+def _one_after_another(expressions: Iterable[str]) -> str:
+    first, *rest = [_describe_cron(expression) for expression in expressions]
+    return "; ".join([first, *map(_lowered, rest)])
 
 
 def _describe_cron(expression: str) -> str:
+    *times, days, months, weekdays = fields_of(expression)
+    try:
+        if "," in days and "W" in days and (days[0] != "*" or weekdays == "*"):
+            return _one_after_another(" ".join([*times, day, months, weekdays]) for day in days.split(","))
+        must_both = "*" not in (days, weekdays) and "*" in (days[0], weekdays[0])
+        odd_list = ("," in days and "L" in days) or ("," in weekdays and ("L" in weekdays or "#" in weekdays))
+        if must_both or odd_list:
+            return Expression([*["0"][: 3 - len(times)], *times, days, months, weekdays]).explain()
+        return _descriptor_text(" ".join([*times, days, months, weekdays]))
+    except Exception:  # noqa: BLE001  both know fewer forms than we do and raise various errors for the others
+        return f"Cron {expression}"
+
+
+def _descriptor_text(expression: str) -> str:
     options = Options()
     options.use_24hour_time_format = True
     options.locale_code = "en_US"
-    try:
-        return str(ExpressionDescriptor(expanded(expression), options).get_full_description())
-    except Exception:  # noqa: BLE001  it knows fewer forms than we do and raises various errors for the others
-        return f"Cron {expression}"
+    return str(ExpressionDescriptor(expression, options).get_full_description())
+
+
+def _lowered(text: str) -> str:
+    return text[:1].lower() + text[1:]

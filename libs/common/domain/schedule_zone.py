@@ -6,15 +6,15 @@ meet. If the clock went forward there, times on the wall are left out (the *gap*
 is left out is left out, and what comes twice runs twice. Instants are naive and in UTC in here.
 """
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import starmap
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from libs.common.domain.schedule_config import DstFold, DstGap
-from libs.common.domain.schedule_cron import Cron
+from libs.common.domain.schedule_cron import Cron, HiddenHours, nothing_hidden
 
 Mark = Literal["gap", "fold"]
 
@@ -86,12 +86,12 @@ def _offset(zone: ZoneInfo, instant: datetime) -> timedelta:
 
 
 class Clock(NamedTuple):
-    """The wall that a cron expression is read on: a zone, the two choices, and days that are left out."""
+    """The wall that a cron expression is read on: a zone, the two choices, and hours that are left out."""
 
     zone: ZoneInfo
     gap: DstGap
     fold: DstFold
-    is_left_out: Callable[[date], bool]
+    hidden: HiddenHours
 
 
 def cron_instants(cron: Cron, clock: Clock, start: datetime, last: datetime) -> Iterator[tuple[datetime, Mark | None]]:
@@ -120,7 +120,7 @@ def _in_span(cron: Cron, clock: Clock, span: Span, start: datetime) -> Iterator[
     begin = max(start, span.start) + span.offset
     if begin.microsecond:
         begin = begin.replace(microsecond=0) + _TICK
-    for wall in cron.walls(begin, span.end + span.offset, clock.is_left_out):
+    for wall in cron.walls(begin, span.end + span.offset, clock.hidden):
         second, first = span.is_second(wall), span.is_first(wall)
         if cron.fixed and (
             (second and clock.fold == "first" and span.before - span.offset <= _LONGEST_CHANGE)
@@ -131,10 +131,14 @@ def _in_span(cron: Cron, clock: Clock, span: Span, start: datetime) -> Iterator[
 
 
 def _is_due_after_gap(cron: Cron, clock: Clock, span: Span) -> bool:
-    """Whether a time in the gap before the span is made up for at its start, where nothing is due otherwise."""
+    """Whether a time in the gap before the span is made up for at its start, where nothing is due otherwise.
+
+    What is excluded is judged by what the wall shows then, as for every slot.
+    """
     if not cron.fixed or clock.gap == "skip" or not timedelta() < span.skipped <= _LONGEST_CHANGE:
         return False
     left, arrived = span.start + span.before, span.start + span.offset
-    if next(cron.walls(left, arrived, clock.is_left_out), None) is None:
+    is_hidden = clock.hidden(arrived.date()) >> arrived.hour & 1
+    if is_hidden or next(cron.walls(left, arrived, nothing_hidden), None) is None:
         return False
-    return next(cron.walls(arrived, arrived + _TICK, clock.is_left_out), None) is None
+    return next(cron.walls(arrived, arrived + _TICK, clock.hidden), None) is None

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from libs.common.domain.schedule import next_run
 from libs.common.domain.schedule_config import AtSchedule, CronSchedule, IntervalSchedule
-from libs.common.domain.schedule_text import describe
 from libs.common.domain.schedule_validation import schedule_faults
 
 
@@ -166,20 +165,3 @@ def test_a_schedule_in_the_past_is_no_fault() -> None:
 def test_faults_never_raise(raw: dict[str, Any]) -> None:
     for kind in ("cron", "interval", "at"):
         schedule_faults({**raw, "type": kind}, "c")
-
-
-@pytest.mark.parametrize(
-    ("config", "text"),
-    [
-        (
-            CronSchedule(expression="0 9 * * 1-5", timezone="Europe/Paris"),
-            "At 09:00, Monday through Friday (Europe/Paris)",
-        ),
-        (CronSchedule(expression="@hourly"), "Every hour (UTC)"),
-        (IntervalSchedule(minutes=30), "Every 30 minutes"),
-        (IntervalSchedule(days=1, hours=12), "Every 1 day, 12 hours"),
-        (AtSchedule(at=datetime(2026, 1, 1, tzinfo=UTC)), "Once at 2026-01-01T00:00:00Z"),
-    ],
-)
-def test_describe(config: Any, text: str) -> None:
-    assert describe(config) == text
