@@ -12,9 +12,11 @@ from pathlib import Path
 
 import uvloop
 
-from bench import e2e, up
+from bench import e2e, scheduler, up
 
-PARTS: Mapping[str, Callable[[Path], Awaitable[dict[str, float]]]] = {"e2e": e2e.measure, "up": up.measure}
+PARTS: Mapping[str, Callable[[Path], Awaitable[dict[str, float]]]] = {
+    "e2e": e2e.measure, "scheduler": scheduler.measure, "up": up.measure,
+}  # fmt: skip
 
 
 def main() -> None:

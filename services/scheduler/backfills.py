@@ -27,7 +27,7 @@ class Backfills:
 
     name = "backfills"
     least = 0.25
-    most = 2.0
+    most = 5.0
 
     def __init__(self, database: Database, acceptor: Acceptor) -> None:
         self._database, self._acceptor = database, acceptor

@@ -24,20 +24,20 @@ class Turns:
 
     name = "turns"
     least = 0.05
-    most = 1.0
+    most = 2.0
 
     def __init__(self, database: Database, acceptor: Acceptor) -> None:
         self._database, self._acceptor = database, acceptor
 
     async def work(self) -> bool:
-        """One firing of each of some schedules; more when there were as many as are looked at."""
+        """One firing of each of some schedules; there may be more where there was one."""
         async with self._database.connection() as connection:
             places = await next_turns(connection, _BATCH)
         for place in places:
             async with self._database.transaction() as connection:
                 new = await self._take_turn(connection, place)
             self._acceptor.announce(new)
-        return len(places) == _BATCH
+        return bool(places)
 
     async def _take_turn(self, connection: Connection, place: Place) -> list[NewExecution]:
         due = await lock_schedule(connection, *place)
