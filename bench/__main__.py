@@ -12,13 +12,11 @@ from pathlib import Path
 
 import uvloop
 
-from bench import actions, e2e, up
+from bench import actions, e2e, scheduler, up
 
 PARTS: Mapping[str, Callable[[Path], Awaitable[dict[str, float]]]] = {
-    "e2e": e2e.measure,
-    "actions": actions.measure,
-    "up": up.measure,
-}
+    "e2e": e2e.measure, "actions": actions.measure, "scheduler": scheduler.measure, "up": up.measure,
+}  # fmt: skip
 
 
 def main() -> None:

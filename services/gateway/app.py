@@ -51,6 +51,7 @@ from services.gateway.routes import (
     rerunning,
     running,
     schedule_previews,
+    schedules,
     secrets,
     testing,
     triggers,
@@ -62,17 +63,17 @@ __all__ = ["GatewayParts", "GatewayService", "create_app"]
 
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
-    admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedule_previews.ROUTER,
-    running.ROUTER, executions.ROUTER,
-    controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER,
-    secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER, events.ROUTER, approvals.ROUTER,
-    action_types.ROUTER, live_socket.ROUTER,
+    admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedule_previews.ROUTER, schedules.ROUTER,
+    running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
+    execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER,
+    events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
     *api_keys.BODIES,
     *workflows.BODIES,
     *schedule_previews.BODIES,
+    *schedules.BODIES,
     *running.BODIES,
     *rerunning.BODIES,
     *testing.BODIES,

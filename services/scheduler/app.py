@@ -3,12 +3,15 @@
 from libs.common.accept import Announcer
 from libs.common.parts import Parts
 from libs.common.runtime import Checks
+from services.scheduler.arrears import Arrears
+from services.scheduler.backfills import Backfills
 from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
 from services.scheduler.jobs import Jobs
 from services.scheduler.loop import Loop
 from services.scheduler.rescue import Rescue
 from services.scheduler.slots import Slots
+from services.scheduler.turns import Turns
 from services.scheduler.waking import Waking
 
 
@@ -22,6 +25,9 @@ class SchedulerService:
         self._loop = Loop(
             [
                 Firing(parts.database, parts.acceptor),
+                Turns(parts.database, parts.acceptor),
+                Arrears(parts.database),
+                Backfills(parts.database, parts.acceptor),
                 Waking(parts.database, parts.bus, self._announcer),
                 Rescue(parts.database),
                 Jobs(parts.database, self._announcer),

@@ -2,118 +2,126 @@
 execution.
 
 Ledger, executions and the schedule's next slot are one transaction: a scheduler killed anywhere in it has done
-nothing, and two schedulers never hold the same schedule. A slot later than the catch-up window is written as missed,
-not run.
+nothing, and two schedulers never hold the same schedule. What lies before the catch-up window is handed to `Arrears`
+as a gap, in the same transaction, so that a long time away delays no slot of now. The database's clock is the clock.
 """
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 import structlog
 
-from libs.common.accept import Acceptor, NewExecution
-from libs.common.db.partitions import DAYS_BACK
-from libs.common.db.pool import Database
+from libs.common.accept import Acceptor
+from libs.common.db.partitions import DAYS_BACK, make_days_of_firings
+from libs.common.db.pool import Connection, Database
+from libs.common.db.schedule_gaps import add_gaps
+from libs.common.db.schedule_runs import OpenRuns, Place, open_runs
 from libs.common.db.schedules import (
     DueSchedule,
     FiringRow,
     claim_due_schedules,
     move_schedules_on,
+    seconds_until_due,
     write_firings,
 )
-from libs.common.domain.schedule import next_run
-from libs.common.domain.trigger import ScheduleConfig
+from libs.common.domain.firing_policy import read_schedule
+from libs.common.domain.schedule_config import ScheduleConfig
+from libs.common.schedule_firing import NOTHING_OPEN, Plan, Planned, plan, start
 from libs.common.telemetry import metrics
 
-_BATCH = 200
-_SLOTS_A_PASS = 500
-"""So many slots of one schedule at a time; a longer arrears is worked off in several passes."""
-_LATE_SECONDS = 5.0
-_CATCHUP_SECONDS = 60.0
+_BATCH = 500
+_LANES = 2
+"""Passes side by side while there is a crowd: one is worked out while the database does the other."""
+_SLOTS_A_PASS = 5_000
+"""So many slots in one transaction; a longer arrears within the windows is worked off in several passes."""
+_UNREADABLE = "the schedule cannot be read; it is switched off until it is stored again"
 
 _log = structlog.get_logger(__name__)
-_decode_config = msgspec.json.Decoder(ScheduleConfig).decode
 
 
 class Firing:
     """Turns due slots into executions."""
 
     name = "firing"
-    least = 0.1
-    most = 0.5
+    least = 0.01
+    most = 1.5
 
     def __init__(self, database: Database, acceptor: Acceptor) -> None:
-        self._database, self._acceptor = database, acceptor
+        self._database, self._acceptor, self._lanes = database, acceptor, 1
 
-    async def work(self) -> bool:
-        """One batch; more when it was full or a schedule is still behind."""
+    async def work(self) -> bool | float:
+        """One pass, or several while there is a crowd; more when work is left, else the seconds until the next slot."""
+        async with self._database.connection() as connection:
+            left = await seconds_until_due(connection)
+        if left is None:
+            return False
+        if left > 0:
+            return left
+        passes = await asyncio.gather(*[self._fire() for _ in range(self._lanes)], return_exceptions=True)
+        if failures := [one for one in passes if isinstance(one, BaseException)]:
+            raise failures[0]
+        self._lanes = _LANES if any(passes) else 1
+        return any(passes)
+
+    async def _fire(self) -> bool:
+        """One batch; True when there is more."""
         async with self._database.transaction() as connection:
             due = await claim_due_schedules(connection, _BATCH)
             if not due:
                 return False
-            plans = [_plan_or_switch_off(schedule) for schedule in due]
-            fresh = await write_firings(connection, [row for plan in plans for row in plan.firings])
-            new = [
-                execution
-                for plan in plans
-                for row, execution in plan.executions
-                if (row.tenant_id, row.trigger_id, row.planned_at) in fresh
-            ]
-            if new:
-                await self._acceptor.accept_within(connection, new)
-            await move_schedules_on(
-                connection, [(p.schedule.tenant_id, p.schedule.trigger_id, p.next_run_at) for p in plans]
-            )
+            plans = await self._plans(connection, due)
+            fresh = await _write_ledger(connection, plans)
+            cancelled = [(one.schedule.tenant_id, execution) for one in plans for execution in one.cancelled]
+            new = await start(connection, self._acceptor, fresh, cancelled)
+            await add_gaps(connection, [one.gap for one in plans if one.gap is not None])
+            await move_schedules_on(connection, [one.move() for one in plans])
         self._acceptor.announce(new)
         _observe(plans)
-        return len(due) == _BATCH or any(plan.behind for plan in plans)
+        return len(due) == _BATCH or any(one.behind for one in plans)
+
+    async def _plans(self, connection: Connection, due: Sequence[DueSchedule]) -> list[Plan]:
+        read = [_read(one) for one in due]
+        guarded = [
+            Place(one.tenant_id, one.trigger_id)
+            for one, config in zip(due, read, strict=True)
+            if config is not None and config.overlap != "allow"
+        ]
+        opened, most = await open_runs(connection, guarded), max(1, _SLOTS_A_PASS // len(due))
+        return [
+            _plan_or_switch_off(one, config, opened.get(Place(one.tenant_id, one.trigger_id), NOTHING_OPEN), most)
+            for one, config in zip(due, read, strict=True)
+        ]
 
 
-class _Plan(msgspec.Struct, frozen=True):
-    """What one due schedule gives: its slots, the executions of those that run, and when it is due next."""
-
-    schedule: DueSchedule
-    firings: list[FiringRow]
-    executions: list[tuple[FiringRow, NewExecution]]
-    next_run_at: datetime | None
-
-    @property
-    def behind(self) -> bool:
-        return self.next_run_at is not None and self.next_run_at <= self.schedule.now
+def _read(due: DueSchedule) -> ScheduleConfig | None:
+    """None: its config cannot be read."""
+    try:
+        return read_schedule(due.config)
+    except Exception:  # noqa: BLE001 - it stops no other; what becomes of it follows from the None
+        return None
 
 
-def _plan_or_switch_off(schedule: DueSchedule) -> _Plan:
+def _plan_or_switch_off(due: DueSchedule, config: ScheduleConfig | None, opened: OpenRuns, most_slots: int) -> Plan:
     """The plan; a schedule that can't be read is switched off and says so in its ledger, and stops no other."""
     try:
-        return _plan(schedule)
+        if config is not None:
+            return plan(due, config, opened, due.suppressed, most_slots)
     except Exception:  # noqa: BLE001 - see above; it is logged with its trace
-        _log.exception("schedule switched off", trigger_id=str(schedule.trigger_id), tenant_id=str(schedule.tenant_id))
-        planned_at = max(schedule.planned_at, _ledger_start(schedule.now))
-        reason = "the schedule cannot be read; it is switched off until it is stored again"
-        row = FiringRow(schedule.tenant_id, schedule.trigger_id, planned_at, schedule.now, "suppressed", None, reason)
-        return _Plan(schedule, [row], [], None)
+        _log.exception("schedule cannot be worked out", trigger_id=str(due.trigger_id))
+    _log.error("schedule switched off", trigger_id=str(due.trigger_id), tenant_id=str(due.tenant_id))
+    row = FiringRow(due.tenant_id, due.trigger_id, due.planned_at, due.now, "suppressed", None, _UNREADABLE)
+    return Plan(due, [Planned(row)], [], None, due.runs)
 
 
-def _plan(schedule: DueSchedule) -> _Plan:
-    config = _decode_config(schedule.config)
-    plan = _Plan(schedule, [], [], None)
-    slots = _due_slots(config, schedule)
-    for _ in range(_SLOTS_A_PASS):
-        slot = next(slots)
-        if slot is None or slot > schedule.now:
-            return msgspec.structs.replace(plan, next_run_at=slot)
-        _add_slot(plan, config, slot)
-    return msgspec.structs.replace(plan, next_run_at=next(slots))
-
-
-def _due_slots(config: ScheduleConfig, schedule: DueSchedule) -> Iterator[datetime | None]:
-    """The planned slot and those after it; slots older than the ledger keeps days for are passed over."""
-    oldest = _ledger_start(schedule.now)
-    slot = schedule.planned_at if schedule.planned_at >= oldest else next_run(config, oldest)
-    while True:
-        yield slot
-        slot = None if slot is None else next_run(config, slot)
+async def _write_ledger(connection: Connection, plans: Sequence[Plan]) -> list[Planned]:
+    """The slots stand in the ledger; returns those that did not before."""
+    slots = [slot for one in plans for slot in one.slots]
+    oldest = _ledger_start(plans[0].schedule.now)
+    if old := {slot.row.planned_at for slot in slots if slot.row.planned_at < oldest}:
+        await make_days_of_firings(connection, old)
+    fresh = await write_firings(connection, [slot.row for slot in slots])
+    return [slot for slot in slots if slot.slot in fresh]
 
 
 def _ledger_start(now: datetime) -> datetime:
@@ -121,41 +129,8 @@ def _ledger_start(now: datetime) -> datetime:
     return midnight - timedelta(days=DAYS_BACK)
 
 
-def _add_slot(plan: _Plan, config: ScheduleConfig, slot: datetime) -> None:
-    schedule, lag = plan.schedule, (plan.schedule.now - slot).total_seconds()
-    outcome, reason = _judge(schedule, config, lag)
-    execution = _execution(schedule, slot) if outcome in ("fired", "late") else None
-    row = FiringRow(
-        schedule.tenant_id,
-        schedule.trigger_id,
-        slot,
-        schedule.now,
-        outcome,
-        execution.id if execution else None,
-        reason,
-    )
-    plan.firings.append(row)
-    if execution is not None:
-        plan.executions.append((row, execution))
-
-
-def _judge(schedule: DueSchedule, config: ScheduleConfig, lag: float) -> tuple[str, str | None]:
-    if not schedule.runnable:
-        return "suppressed", "the trigger, its workflow or its tenant is switched off"
-    window = _CATCHUP_SECONDS if config.catchup_seconds is None else config.catchup_seconds
-    if lag > max(window, _LATE_SECONDS):
-        return "missed", f"{lag:.0f} s late; the catch-up window is {window:g} s"
-    return ("late" if lag > _LATE_SECONDS else "fired"), None
-
-
-def _execution(schedule: DueSchedule, slot: datetime) -> NewExecution:
-    return NewExecution(
-        schedule.tenant_id, schedule.workflow_id, schedule.version, schedule.trigger_id, schedule.key, "schedule",
-        msgspec.json.encode({"scheduled_for": slot}),
-    )  # fmt: skip
-
-
-def _observe(plans: Sequence[_Plan]) -> None:
-    for plan in plans:
-        for row in plan.firings:
-            metrics.observe_firing(row.outcome, (row.actual_at - row.planned_at).total_seconds())
+def _observe(plans: Sequence[Plan]) -> None:
+    for one in plans:
+        for slot in one.slots:
+            row = slot.row
+            metrics.observe_firing(row.outcome or "waiting", (row.actual_at - row.planned_at).total_seconds())

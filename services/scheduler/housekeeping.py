@@ -1,5 +1,5 @@
-"""Duty: day partitions made ahead; idempotency keys, ids of events, results of local actions, worker rows and waits for
-events that are out of date, gone.
+"""Duty: day partitions made ahead; idempotency keys, ids of events, results of local actions, worker rows, waits for
+events and runs of schedules that are out of date, gone.
 """
 
 from libs.common.clock import Clock
@@ -9,6 +9,7 @@ from libs.common.db.idempotency import forget_old_keys
 from libs.common.db.local_results import forget_old_results
 from libs.common.db.partitions import make_partitions
 from libs.common.db.pool import Database
+from libs.common.db.schedule_runs import forget_runs_of_gone
 from libs.common.db.workers import forget_old_workers
 
 
@@ -31,4 +32,5 @@ class Housekeeping:
             await forget_old_event_ids(connection)
             await forget_old_workers(connection)
             await forget_idle_waits(connection)
+            await forget_runs_of_gone(connection)
         return False

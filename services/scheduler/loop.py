@@ -31,8 +31,10 @@ class Duty(Protocol):
     @property
     def most(self) -> float: ...
 
-    async def work(self) -> bool:
-        """Handle one batch; True when there may be more right now."""
+    async def work(self) -> bool | float:
+        """Handle one batch; True when there may be more right now, or the seconds until there will be, if it knows:
+        it waits no longer than that, and no longer than `most`.
+        """
         ...
 
 
@@ -65,7 +67,10 @@ class Loop:
                 _log.exception("duty failed", duty=duty.name)
                 more, pause = False, max(duty.most, _FAILED_SECONDS)
             else:
-                pause = duty.least if more else min(max(pause * 1.5, duty.least), duty.most)
+                if isinstance(more, float):
+                    more, pause = False, min(max(more, duty.least), duty.most)
+                else:
+                    pause = duty.least if more else min(max(pause * 1.5, duty.least), duty.most)
             if not more:
                 await self._wait(pause)
 

@@ -22,7 +22,7 @@ class Waking:
 
     name = "waking"
     least = 0.25
-    most = 0.5
+    most = 0.75
 
     def __init__(self, database: Database, bus: Bus, announcer: Announcer) -> None:
         self._database, self._bus, self._announcer = database, bus, announcer

@@ -1,6 +1,7 @@
 """The one statement that makes executions and webhook calls exist, together, in one round trip."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -64,6 +65,19 @@ async def insert_accepted(
 ) -> None:
     """The executions exist, pending, and the calls are on record. Part of the caller's transaction if there is one."""
     await connection.execute(_ACCEPT, REPUBLISH_SECONDS, *_columns(executions, 9), *_columns(calls, 13))
+
+
+_PUT_OFF = """
+UPDATE executions e SET status = 'waiting', wake_at = x.since + make_interval(secs => x.seconds)
+  FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::float8[]) AS x (tenant_id, id, since, seconds)
+ WHERE e.tenant_id = x.tenant_id AND e.id = x.id AND e.status = 'pending'
+"""
+
+
+async def put_off(connection: Connection, executions: Sequence[tuple[UUID, UUID, datetime, float]]) -> None:
+    """New executions (tenant, execution, since when, seconds) wait until then; the scheduler's sweep announces them."""
+    if executions:
+        await connection.execute(_PUT_OFF, *[list(column) for column in zip(*executions, strict=True)])
 
 
 def _columns(rows: Sequence[msgspec.Struct], width: int) -> list[list[object]]:

@@ -11,6 +11,7 @@ import msgspec
 from libs.common.db.pool import Connection
 
 Kind = Literal["cancel", "retry"]
+Shown = Literal["cancel", "retry", "backfill"]
 
 
 class JobFilter(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -26,7 +27,7 @@ class Job(msgspec.Struct, frozen=True):
     """A job and how far it is: `done` of those it met, and `passed_over`, which could not be changed any more."""
 
     id: UUID
-    kind: Kind
+    kind: Shown
     done: int
     passed_over: int
     created_at: datetime
@@ -56,11 +57,13 @@ async def insert_job(
 
 _FIND = """
 SELECT id, kind, done, passed_over, created_at, finished_at FROM jobs WHERE tenant_id = $1 AND id = $2
+ UNION ALL
+SELECT id, 'backfill', done, passed_over, created_at, finished_at FROM backfills WHERE tenant_id = $1 AND id = $2
 """
 
 
 async def find_job(connection: Connection, tenant_id: UUID, job_id: UUID) -> Job | None:
-    """The job of that id."""
+    """The job of that id; a back-fill is shown as one."""
     row = await connection.fetchrow(_FIND, tenant_id, job_id)
     return None if row is None else Job(*row.values())
 

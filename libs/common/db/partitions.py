@@ -7,7 +7,7 @@ A partition is made beside its table and then attached: `CREATE TABLE … PARTIT
 the table (a dump takes hours) and hold up everybody behind it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from libs.common.clock import first_id_at
@@ -32,7 +32,16 @@ async def make_partitions(connection: Connection, now: datetime) -> list[str]:
     """Make what is missing from yesterday to three days ahead of `now`; returns the names made. Safe to call at any
     time, by many at once.
     """
-    wanted = wanted_partitions(now)
+    return await _make(connection, wanted_partitions(now))
+
+
+async def make_days_of_firings(connection: Connection, slots: Iterable[datetime]) -> list[str]:
+    """As `make_partitions`, for the days of these slots, however long ago."""
+    days = {_midnight(slot) for slot in slots}
+    return await _make(connection, {_name("firings", day): _create_by_time("firings", day) for day in sorted(days)})
+
+
+async def _make(connection: Connection, wanted: Mapping[str, str]) -> list[str]:
     if not await _missing(connection, wanted):
         return []
     async with connection.transaction():
@@ -50,20 +59,27 @@ async def _missing(connection: Connection, wanted: Mapping[str, str]) -> list[st
 
 def wanted_partitions(now: datetime) -> dict[str, str]:
     """Partition name → statements that make it, for every day that must exist at `now`."""
-    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    days = [midnight + timedelta(days=offset) for offset in range(-DAYS_BACK, DAYS_AHEAD + 1)]
+    days = [_midnight(now) + timedelta(days=offset) for offset in range(-DAYS_BACK, DAYS_AHEAD + 1)]
     wanted: dict[str, str] = {}
     for day in days:
         for table in _BY_ID:
             low, high = first_id_at(day), first_id_at(day + timedelta(days=1))
             wanted[_name(table, day)] = _create(table, day, str(low), str(high))
         for table in _BY_TIME:
-            wanted[_name(table, day)] = _create(table, day, day.isoformat(), (day + timedelta(days=1)).isoformat())
+            wanted[_name(table, day)] = _create_by_time(table, day)
     return wanted
+
+
+def _midnight(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _name(table: str, day: datetime) -> str:
     return f"{table}_{day:%Y%m%d}"
+
+
+def _create_by_time(table: str, day: datetime) -> str:
+    return _create(table, day, day.isoformat(), (day + timedelta(days=1)).isoformat())
 
 
 def _create(table: str, day: datetime, low: str, high: str) -> str:

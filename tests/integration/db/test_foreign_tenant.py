@@ -19,6 +19,7 @@ from libs.common.clock import new_id
 from libs.common.db import (
     api_keys,
     approvals,
+    backfills,
     collections,
     concurrency,
     controlling,
@@ -35,6 +36,10 @@ from libs.common.db import (
     record_search,
     records,
     rerunning,
+    schedule_control,
+    schedule_gaps,
+    schedule_runs,
+    schedule_views,
     schedules,
     secrets,
     signals,
@@ -45,7 +50,7 @@ from libs.common.db import (
     webhook_calls,
     workflows,
 )
-from libs.common.db.accepting import insert_accepted
+from libs.common.db.accepting import insert_accepted, put_off
 from libs.common.db.pool import Connection, Database
 from libs.common.domain.events import NewEvent
 from libs.common.domain.notifications import Notification
@@ -85,6 +90,7 @@ class Owned:
     tenant: UUID
     workflow: UUID
     trigger: UUID
+    schedule: UUID
     pending: UUID
     running: UUID
     paused: UUID
@@ -110,6 +116,7 @@ async def everything_of(connection: Connection) -> Owned:
     tenant, worker, key, job = await make_tenant(connection, "owner"), new_id(), new_id(), new_id()
     workflow = await make_workflow(connection, tenant)
     trigger = await make_trigger(connection, tenant, workflow, token="t")
+    schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule")
     pending = await make_execution(connection, tenant, workflow)
     running = await make_execution(connection, tenant, workflow, "running", worker=worker, records=[action_row()])
     paused = await make_execution(connection, tenant, workflow)
@@ -133,6 +140,9 @@ async def everything_of(connection: Connection) -> Owned:
     await secrets.put_secret(connection, tenant, "token", sealed=b"sealed", key_id="1")
     await jobs.insert_job(connection, tenant, job, "cancel", jobs.JobFilter(("pending",)), None)
     await schedules.write_firings(connection, [schedules.FiringRow(tenant, trigger, NOW, NOW, "fired", ended, None)])
+    await schedule_runs.add_runs(connection, [schedule_runs.RunRow(tenant, trigger, pending, False, NOW)])
+    await schedule_gaps.add_gaps(connection, [gap_of(tenant, trigger)])
+    await backfills.insert_backfill(connection, tenant, job, trigger, NOW, NOW, None)
     await collections.insert_collection(connection, tenant, "notes", description="", schema=None, now=NOW)
     note, told = record_of(tenant, new_id()), new_id()
     await records.write_records(connection, [RecordChange(None, note)])
@@ -141,9 +151,9 @@ async def everything_of(connection: Connection) -> Owned:
     queued = await make_execution(connection, tenant, workflow)
     await concurrency.enter(connection, [slot_entry(tenant, workflow, one) for one in (running, queued)])
     return Owned(
-        tenant=tenant, workflow=workflow, trigger=trigger, pending=pending, running=running, paused=paused,
-        waiting=waiting, asking=asking, approval=approval, event=event.id, ended=ended, call=call.id, key=key,
-        worker=worker, queued=queued, job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id,
+        tenant=tenant, workflow=workflow, trigger=trigger, schedule=schedule, pending=pending, running=running,
+        paused=paused, waiting=waiting, asking=asking, approval=approval, event=event.id, ended=ended, call=call.id,
+        key=key, worker=worker, queued=queued, job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id,
         notification=told,
     )  # fmt: skip
 
@@ -151,6 +161,14 @@ async def everything_of(connection: Connection) -> Owned:
 def slot_entry(tenant: UUID, workflow: UUID, execution: UUID) -> concurrency.Entry:
     """One that wants a slot of the only key there is."""
     return concurrency.Entry(tenant, workflow, execution, "k", 1, "queue")
+
+
+def gap_of(tenant: UUID, trigger: UUID) -> schedule_gaps.Gap:
+    return schedule_gaps.Gap(tenant, trigger, trigger, "{}", NOW, NOW, "missed", "late")
+
+
+def backfill_of(tenant: UUID, owned: Owned) -> backfills.Backfill:
+    return backfills.Backfill(tenant, owned.job.id, owned.trigger, NOW, NOW, None)
 
 
 def record_of(tenant_id: UUID, record_id: UUID, **data: Any) -> Record:
@@ -248,7 +266,29 @@ OF_OTHERS: dict[str, Call] = {
         c, t, o.ended, new_id=new_id(), version=1, input_json="{}", actor=None, traceparent="",
         actions=[(0, "a0", "log")],
     ),
-    "schedules.move_schedules_on": lambda c, t, o: schedules.move_schedules_on(c, [(t, o.trigger, NOW)]),
+    "accepting.put_off": lambda c, t, o: put_off(c, [(t, o.pending, NOW, 60.0)]),
+    "backfills.advance_backfill": lambda c, t, o: backfills.advance_backfill(
+        c, backfill_of(t, o), NOW, pause_seconds=1, done=1, passed_over=0
+    ),
+    "schedules.move_schedules_on": lambda c, t, o: schedules.move_schedules_on(
+        c, [schedules.Move(t, o.trigger, NOW, 1, 1)]
+    ),
+    "schedule_control.pause_schedules": lambda c, t, o: schedule_control.pause_schedules(
+        c, [(t, o.schedule, "why", None)]
+    ),
+    "schedule_control.resume_schedule": lambda c, t, o: schedule_control.resume_schedule(c, t, o.schedule, NOW),
+    "schedule_views.list_schedules": lambda c, t, _: schedule_views.list_schedules(
+        c, t, None, paused=None, page=schedule_views.ListWindow(None, None, 50, 0)
+    ),
+    "schedule_views.list_firings": lambda c, t, o: schedule_views.list_firings(
+        c, t, o.trigger, None, since=NOW, before=NOW + timedelta(seconds=1), limit=50, offset=0
+    ),
+    "schedules.lock_schedule": lambda c, t, o: schedules.lock_schedule(c, t, o.schedule),
+    "schedules.slots_that_ran": lambda c, t, o: schedules.slots_that_ran(c, t, o.trigger, [NOW]),
+    "schedule_gaps.advance_gaps": lambda c, t, o: schedule_gaps.advance_gaps(c, [], [gap_of(t, o.trigger)]),
+    "schedule_runs.drop_runs": lambda c, t, o: schedule_runs.drop_runs(
+        c, [schedule_runs.RunRow(t, o.trigger, o.pending, False, NOW)]
+    ),
     "secrets.list_secrets": lambda c, t, _: secrets.list_secrets(c, t, **PAGE),
     "secrets.find_secret": lambda c, t, _: secrets.find_secret(c, t, "token"),
     "secrets.delete_secret": lambda c, t, _: secrets.delete_secret(c, t, "token"),
@@ -305,6 +345,17 @@ OF_ONE_S_OWN: dict[str, Call] = {
         c, [event_waits.EventWait(t, o.waiting, 1, 0, "*", None, "{}")]
     ),
     "jobs.insert_job": lambda c, t, o: jobs.insert_job(c, t, o.job.id, "retry", jobs.JobFilter(()), None),
+    "backfills.insert_backfill": lambda c, t, o: backfills.insert_backfill(c, t, new_id(), o.trigger, NOW, NOW, None),
+    "schedule_gaps.add_gaps": lambda c, t, o: schedule_gaps.add_gaps(c, [gap_of(t, o.trigger)]),
+    "schedule_runs.add_runs": lambda c, t, o: schedule_runs.add_runs(
+        c, [schedule_runs.RunRow(t, o.trigger, o.ended, False, NOW)]
+    ),
+    "schedules.write_backfilled": lambda c, t, o: schedules.write_backfilled(
+        c, [schedules.FiringRow(t, o.trigger, NOW, NOW, "caught_up", None, None)]
+    ),
+    "schedules.write_manual_firing": lambda c, t, o: schedules.write_manual_firing(
+        c, schedules.FiringRow(t, o.trigger, NOW, NOW, "fired", None, None)
+    ),
     "schedules.write_firings": lambda c, t, o: schedules.write_firings(
         c, [schedules.FiringRow(t, o.trigger, NOW, NOW, "missed", None, None)]
     ),

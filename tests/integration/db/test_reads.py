@@ -36,7 +36,16 @@ from libs.common.db.jobs import JobFilter, OpenJob, claim_job, next_executions
 from libs.common.db.live_states import changed_since, count_from, load_states, newest_ids, open_ids
 from libs.common.db.pool import Connection, Database
 from libs.common.db.rerunning import find_repeatable, repeat_execution
-from libs.common.db.schedules import claim_due_schedules, move_schedules_on
+from libs.common.db.schedule_runs import Place as Schedule
+from libs.common.db.schedule_runs import next_turns, open_runs
+from libs.common.db.schedules import (
+    Move,
+    claim_due_schedules,
+    keep_failing,
+    lock_schedule,
+    move_schedules_on,
+    seconds_until_due,
+)
 from libs.common.db.signals import Place, Signal, send_signals, signals_of, wake_signalled
 from libs.common.db.triggers import find_trigger
 from libs.common.db.webhook_calls import find_call
@@ -196,7 +205,12 @@ HOT: dict[str, Callable[[Connection, Ids], Awaitable[object]]] = {
     "wake what is due": lambda c, _: wake_due_executions(c, 500, 0.0),
     "forget old keys": lambda c, _: forget_old_keys(c),
     "due schedules": lambda c, _: claim_due_schedules(c, 100),
-    "move schedules on": lambda c, at: move_schedules_on(c, [(at["tenant"], at["ended"], None)]),
+    "move schedules on": lambda c, at: move_schedules_on(c, [Move(at["tenant"], at["ended"], None, 0, None)]),
+    "until a schedule is due": lambda c, _: seconds_until_due(c),
+    "lock a schedule": lambda c, at: lock_schedule(c, at["tenant"], at["ended"]),
+    "what runs of a schedule": lambda c, at: open_runs(c, [Schedule(at["tenant"], at["ended"])]),
+    "whose turn it is": lambda c, _: next_turns(c, 100),
+    "who keeps failing": lambda c, at: keep_failing(c, [(at["tenant"], at["ended"], 3, None)]),
     "the next job": lambda c, _: claim_job(c),
     "the next executions of a job": lambda c, at: next_executions(c, job(at), JobFilter(("completed",)), 10),
     "find a webhook's trigger": lambda c, at: find_webhook_trigger(c, at["ended"]),

@@ -23,7 +23,12 @@ _OVER_ALL_TENANTS = {
     "resealing._OUTDATED_SECRETS": "what the operator's change of keys seals anew, of all tenants",
     "resealing._OUTDATED_TRIGGERS": "the same",
     "slots._WATCH": "the scheduler's round over the slots of all tenants",
+    "backfills._CLAIM": "the scheduler's next back-fill; everything it does afterwards names its tenant",
+    "schedule_gaps._CLAIM": "the scheduler's arrears of all tenants",
+    "schedule_runs._FORGET": "what ran for triggers that are gone",
+    "schedule_runs._NEXT_TURNS": "what waits for its turn, of all tenants",
     "schedules._CLAIM": "the scheduler's due schedules",
+    "schedules._UNTIL_DUE": "when the scheduler has something to do next",
     "tenants._LIST": "the platform's own list of its tenants",
 }
 _NOT_CONSTANT = {

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from libs.common.accept import Acceptor, Announcer
@@ -18,7 +19,9 @@ from libs.common.clock import new_id
 from libs.common.db.partitions import make_partitions
 from libs.common.db.pool import Database
 from libs.common.telemetry.metrics import REGISTRY
+from services.scheduler.arrears import Arrears
 from services.scheduler.firing import Firing
+from services.scheduler.turns import Turns
 from services.scheduler.waking import Waking
 from tests.integration.conftest import World
 from tests.integration.gateway.definitions import workflow
@@ -28,7 +31,8 @@ CREATE SCHEMA clock;
 CREATE TABLE clock.ahead (by interval NOT NULL);
 INSERT INTO clock.ahead VALUES ('0 s');
 CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql
-    AS 'SELECT pg_catalog.now() + by FROM clock.ahead'
+    AS 'SELECT pg_catalog.now() + by FROM clock.ahead';
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = clock, pg_catalog, public', current_database()); END $$
 """
 _PARK = """
 INSERT INTO executions (tenant_id, id, workflow_id, version, trigger_type, status, input, wake_at, epoch)
@@ -36,7 +40,7 @@ SELECT w.tenant_id, x.id, w.id, 1, 'manual', $3, '{}', now() + $4::interval, $5
   FROM workflows w, unnest($2::uuid[]) AS x (id) WHERE w.id = $1
 """
 
-Slot = tuple[datetime, str, bool]
+Slot = tuple[datetime, str | None, bool]
 """Of a row in the ledger: when it was due, its outcome, and whether it has an execution."""
 
 
@@ -68,10 +72,12 @@ class Timed:
 
 @pytest.fixture
 async def timed(acme: World, database_dsn: str) -> AsyncIterator[Timed]:
-    """Those who connect to its database for this find another `now()` before PostgreSQL's own."""
+    """Those who connect to its database from now on find another `now()` before PostgreSQL's own."""
     async with acme.parts.database.connection() as connection:
         await connection.execute(_CLOCK)
-    database = Database(f"{database_dsn}&search_path=clock,pg_catalog,public", size=4, name="timed")
+    await acme.parts.database.close()
+    await acme.parts.database.open()
+    database = Database(database_dsn, size=4, name="timed")
     await database.open()
     made = Timed(acme, database)
     yield made
@@ -109,6 +115,24 @@ async def woken(bus: Bus) -> list[tuple[UUID, int]]:
     return sorted((ready.execution_id, ready.epoch) for ready in await drained(bus))
 
 
+async def give(world: World, key: str = "tick", **fields: Any) -> None:
+    """The stored config of the trigger of that key has these fields as well."""
+    await world.fetch(
+        "UPDATE triggers SET config = (config::jsonb || $2::jsonb)::json WHERE key = $1",
+        key, msgspec.json.encode(fields).decode(),
+    )  # fmt: skip
+
+
+async def end_runs(world: World, status: str = "completed") -> int:
+    """Whatever runs has ended so; returns how many did."""
+    rows = await world.fetch(
+        "UPDATE executions SET status = $1, wake_at = NULL, worker = NULL, finished_at = now()"
+        " WHERE finished_at IS NULL RETURNING id",
+        status,
+    )
+    return len(rows)
+
+
 def every(seconds: int, key: str = "tick", **more: Any) -> dict[str, Any]:
     """A trigger that fires at such intervals."""
     return {"key": key, "type": "schedule", "config": {"type": "interval", "seconds": seconds, **more}}
@@ -121,10 +145,10 @@ def cron(expression: str, zone: str = "UTC", key: str = "tick", **more: Any) -> 
 
 
 async def work_off(database: Database, acceptor: Acceptor) -> None:
-    """Fire everything that is due."""
-    duty = Firing(database, acceptor)
-    while await duty.work():
-        pass
+    """Fire everything that is due, account for what was missed, and let go what waits."""
+    for duty in (Firing(database, acceptor), Arrears(database), Turns(database, acceptor)):
+        while await duty.work() is True:
+            pass
 
 
 async def ledger(world: World, key: str = "tick") -> list[Slot]:
