@@ -8,8 +8,10 @@ import msgspec
 
 from libs.common.domain.catalogue import CATALOGUE
 from libs.common.domain.execution import AttemptRecord, ExecutionStatus, Failure
+from libs.common.domain.local_actions import foretold
+from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.run import Run
-from libs.common.domain.turns import End
+from libs.common.domain.turns import Effect, End
 from libs.common.domain.workflow import Action
 
 MAX_RECORDS = 2_000
@@ -31,8 +33,7 @@ def dry_run(run: Run, now: datetime, outputs: Mapping[str, Any] = _NOTHING) -> D
     while True:
         turn = run.advance(now)
         for effect in (*turn.effects, *turn.local):
-            action = effect.step.action
-            run.succeed(effect, outputs.get(action.key, _stub(action)), now)
+            _settle(run, effect, outputs, now)
         for record in run.attempts.take_records():
             records[record.position, record.iteration, record.attempt] = record
         if turn.end is None and len(records) <= MAX_RECORDS:
@@ -41,10 +42,22 @@ def dry_run(run: Run, now: datetime, outputs: Mapping[str, Any] = _NOTHING) -> D
         return DryRun(turn.end or _TOO_LONG, [record for _, record in sorted(records.items())], now)
 
 
-def _stub(action: Action) -> Any:
-    """What an action gives that is not done."""
+def _settle(run: Run, effect: Effect, outputs: Mapping[str, Any], now: datetime) -> None:
+    """Tell the run what the effect gives: what was given for it, else a stub; one that could not be done fails."""
+    action = effect.step.action
+    try:
+        run.succeed(effect, outputs[action.key] if action.key in outputs else _stub(action, effect, now), now)
+    except ActionFailed as error:
+        run.fail(effect, error.failure, now, 0.0)
+
+
+def _stub(action: Action, effect: Effect, now: datetime) -> Any:
+    """What an effect gives that does not happen: something of that shape, with the data of a record it would write."""
     if action.type == "wait":
         told = {"approved": True, "comment": None, "actor": None}
         return told if action.config.get("approval") is not None else {"type": action.config.get("event"), "data": {}}
     row = CATALOGUE.get(action.type)
-    return {} if row is None or row.output is None else row.output
+    if row is None or row.output is None:
+        return {}
+    known = foretold(action.type, effect.config, now) if effect.is_local else {}
+    return {**row.output, **known} if known else row.output

@@ -48,13 +48,19 @@ def tokenize(source: str) -> list[Token]:
     while position < len(source):
         match = _TOKEN.match(source, position)
         if match is None:
-            raise SourceError(f"unexpected {source[position]!r} at character {position + 1}")
+            raise SourceError(_unexpected(source[position], position + 1))
         kind, text = match.lastgroup or "", match.group()
         position = match.end()
         if kind != "space":
             _check(kind, text, source[position : position + 1])
             tokens.append(Token(kind, text, match.start()))
     return tokens
+
+
+def _unexpected(character: str, place: int) -> str:
+    if character in "\"'":
+        return f"the text that begins at character {place} does not end; a line break within it is written \\n"
+    return f"unexpected {character!r} at character {place}"
 
 
 def _check(kind: str, text: str, following: str) -> None:

@@ -94,6 +94,23 @@ def read_wish(type_name: str, config: Mapping[str, Any], now: datetime) -> Wish:
     return wish
 
 
+def foretold(type_name: str, config: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """What of its output is certain before an action is done: of a change, what it changes. Empty for the types that
+    are not described here. Raises `ActionFailed` with every fault.
+    """
+    if type_name not in _READERS:
+        return {}
+    match read_wish(type_name, config, now):
+        case Create(data=data, tags=tags):
+            return {"data": data, "tags": tags}
+        case Change(id=id_, patch=patch, tags=tags, more_tags=more):
+            return {"id": str(id_), "data": merge_patch({}, patch), "tags": more if tags is None else tags}
+        case Remove(collection=collection, id=id_):
+            return {"id": str(id_), "collection": collection}
+        case Find() | Notify():
+            return {}
+
+
 def literal_faults(type_name: str, config: Mapping[str, Any], templated: Collection[str]) -> list[Fault]:
     """What is wrong with a config that is not rendered yet, in the fields that are not in `templated`."""
     rendered = RenderedConfig({name: value for name, value in config.items() if name not in templated}, templated)

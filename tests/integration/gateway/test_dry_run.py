@@ -37,6 +37,41 @@ async def test_inputs_are_resolved_and_effects_stubbed(acme: World) -> None:
     assert (await acme.count("executions"), await acme.count("action_executions")) == (0, 0)
 
 
+async def test_a_record_that_would_be_written_is_there_for_what_follows(acme: World) -> None:
+    save = {
+        "key": "save", "type": "create_deal",
+        "config": {"title": "Deal {{ input.n }}", "close_date": "2027-03-01", "tags": ["new"]},
+    }  # fmt: skip
+    change = {
+        "key": "change", "type": "update_record",
+        "config": {"collection": "deals", "id": "{{ actions.save.output.id }}", "data": {"stage": "won"}},
+    }  # fmt: skip
+    after = {
+        "key": "after", "type": "log",
+        "config": {"message": "{{ actions.save.output.data.title }} {{ actions.change.output.data.stage }}"},
+    }  # fmt: skip
+    found = await tried(acme, workflow(actions=[save, change, after]), {"input": {"n": 7}})
+    assert (found["status"], found["actions"][2]["output"]["message"]) == ("completed", "Deal 7 won")
+    assert found["actions"][0]["output"]["tags"] == ["new"]
+    assert await acme.count("records") == 0
+
+
+async def test_a_record_that_could_not_be_written_fails_the_trial(acme: World) -> None:
+    save = {"key": "save", "type": "create_task", "config": {"title": "Call", "due_date": "{{ input.when }}"}}
+    found = await tried(acme, workflow(actions=[save]), {"input": {"when": "some day"}})
+    assert (found["status"], found["error"]["class"]) == ("failed", "invalid_config")
+
+
+async def test_notifications_of_every_kind_are_stubbed(acme: World) -> None:
+    slack = {"channel": "slack", "url": "https://hooks.example.com/1", "message": "Big one"}
+    actions = [
+        {"key": key, "type": "send_notification", "config": config}
+        for key, config in (("slack", slack), ("in_app", {"channel": "in_app", "message": "Big one"}))
+    ]
+    found = await tried(acme, workflow(actions=actions))
+    assert (found["status"], [action["stubbed"] for action in found["actions"]]) == ("completed", [True, True])
+
+
 async def test_outputs_of_effects_can_be_given(acme: World) -> None:
     branch = {
         "type": "branch",

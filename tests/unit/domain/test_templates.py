@@ -149,6 +149,7 @@ def test_errors_at_rendering(text: str, reason: str) -> None:
         ("{{ 'x'.foo() }}", "unknown function 'foo'"),
         ("{{ b'x' }}", "byte strings"),
         ("{{ '''x''' }}", "triple quotes"),
+        ("{{ join([], '\n') }}", "a line break within it is written \\n"),
         ("{{ 1 // 2 }}", "comments"),
         ("{{ google.protobuf.Struct{} }}", "message literals"),
         ("{{ .input }}", "'.' stands where"),
