@@ -26,7 +26,7 @@ class SchedulerService:
             [
                 Firing(parts.database, parts.acceptor),
                 Turns(parts.database, parts.acceptor),
-                Arrears(parts.database),
+                Arrears(parts.database, parts.acceptor),
                 Backfills(parts.database, parts.acceptor),
                 Waking(parts.database, parts.bus, self._announcer),
                 Rescue(parts.database),

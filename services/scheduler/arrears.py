@@ -3,17 +3,20 @@
 Rows and the gap's new beginning are one transaction, and a row that is there stays as it is: a kill repeats nothing.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from itertools import islice
 
 import msgspec
 
+from libs.common.accept import Acceptor
 from libs.common.db.partitions import make_days_of_firings
 from libs.common.db.pool import Database
 from libs.common.db.schedule_gaps import Gap, advance_gaps, claim_gaps
 from libs.common.db.schedules import FiringRow, write_firings
 from libs.common.domain.firing_policy import due_slots, read_schedule
 from libs.common.telemetry import metrics
+from services.scheduler.alerts import Alert, raise_alerts
 
 _GAPS = 500
 _SLOTS = 5_000
@@ -26,8 +29,8 @@ class Arrears:
     least = 0.25
     most = 5.0
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, acceptor: Acceptor) -> None:
+        self._database, self._acceptor = database, acceptor
 
     async def work(self) -> bool:
         """One batch; more while there is a gap."""
@@ -36,11 +39,13 @@ class Arrears:
             if now is None:
                 return False
             rows: list[FiringRow] = []
+            alerts: list[Alert] = []
             advanced: list[Gap] = []
             closed: list[Gap] = []
             for gap in gaps:
                 found, after = _next_slots(gap, now, _SLOTS - len(rows))
                 rows += found
+                alerts += _alerts(gap, found)
                 written = gap.written + len(found)
                 (closed if after is None else advanced).append(
                     msgspec.structs.replace(gap, from_at=after or gap.until_at, written=written)
@@ -50,9 +55,18 @@ class Arrears:
             await make_days_of_firings(connection, {row.planned_at for row in rows})
             await write_firings(connection, rows)
             await advance_gaps(connection, advanced, closed)
+            raised = await raise_alerts(connection, alerts)
+        self._acceptor.announce_raised(raised)
         for row in rows:
             metrics.observe_firing(row.outcome or "")
         return True
+
+
+def _alerts(gap: Gap, found: Sequence[FiringRow]) -> list[Alert]:
+    if not found or gap.outcome != "missed":
+        return []
+    first, last = found[0].planned_at, found[-1].planned_at
+    return [Alert(gap.tenant_id, gap.trigger_id, "schedule.missed", len(found), first, last)]
 
 
 def _next_slots(gap: Gap, now: datetime, most: int) -> tuple[list[FiringRow], datetime | None]:

@@ -10,17 +10,20 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import structlog
 
 from libs.common.accept import Acceptor
 from libs.common.db.partitions import DAYS_BACK, make_days_of_firings
 from libs.common.db.pool import Connection, Database
+from libs.common.db.schedule_control import pause_schedules
 from libs.common.db.schedule_gaps import add_gaps
 from libs.common.db.schedule_runs import OpenRuns, Place, open_runs
 from libs.common.db.schedules import (
     DueSchedule,
     FiringRow,
     claim_due_schedules,
+    keep_failing,
     move_schedules_on,
     seconds_until_due,
     write_firings,
@@ -29,6 +32,7 @@ from libs.common.domain.firing_policy import read_schedule
 from libs.common.domain.schedule_config import ScheduleConfig
 from libs.common.schedule_firing import NOTHING_OPEN, Plan, Planned, plan, start
 from libs.common.telemetry import metrics
+from services.scheduler.alerts import Alert, raise_alerts
 
 _BATCH = 500
 _LANES = 2
@@ -76,7 +80,9 @@ class Firing:
             new = await start(connection, self._acceptor, fresh, cancelled)
             await add_gaps(connection, [one.gap for one in plans if one.gap is not None])
             await move_schedules_on(connection, [one.move() for one in plans])
+            raised = await raise_alerts(connection, [alert for one in plans for alert in _alerts(one)])
         self._acceptor.announce(new)
+        self._acceptor.announce_raised(raised)
         _observe(plans)
         return len(due) == _BATCH or any(one.behind for one in plans)
 
@@ -87,11 +93,42 @@ class Firing:
             for one, config in zip(due, read, strict=True)
             if config is not None and config.overlap != "allow"
         ]
+        failing = await _pause_failing(connection, due, read)
         opened, most = await open_runs(connection, guarded), max(1, _SLOTS_A_PASS // len(due))
         return [
-            _plan_or_switch_off(one, config, opened.get(Place(one.tenant_id, one.trigger_id), NOTHING_OPEN), most)
+            _plan_or_switch_off(
+                failing.get(Place(one.tenant_id, one.trigger_id), one),
+                config,
+                opened.get(Place(one.tenant_id, one.trigger_id), NOTHING_OPEN),
+                most,
+            )
             for one, config in zip(due, read, strict=True)
         ]
+
+
+async def _pause_failing(
+    connection: Connection, due: Sequence[DueSchedule], read: Sequence[ScheduleConfig | None]
+) -> dict[Place, DueSchedule]:
+    """Schedules whose last runs have all failed are paused; returns those, as they stand now."""
+    limits = {
+        Place(one.tenant_id, one.trigger_id): (one, config.pause_after_failures)
+        for one, config in zip(due, read, strict=True)
+        if config is not None and config.pause_after_failures is not None and one.suppressed is None
+    }
+    wanted = [(one.tenant_id, one.trigger_id, failures, one.resumed_at) for one, failures in limits.values()]
+    paused: dict[Place, DueSchedule] = {}
+    for tenant_id, trigger_id in await keep_failing(connection, wanted):
+        one, failures = limits[Place(tenant_id, trigger_id)]
+        note = f"the last {failures} runs have failed" if failures > 1 else "the last run has failed"
+        paused[Place(tenant_id, trigger_id)] = msgspec.structs.replace(one, paused_at=one.now, paused_note=note)
+    await pause_schedules(
+        connection, [(one.tenant_id, one.trigger_id, one.paused_note, None) for one in paused.values()]
+    )
+    alerts = [
+        Alert(one.tenant_id, one.trigger_id, "schedule.auto_paused", note=one.paused_note) for one in paused.values()
+    ]
+    await raise_alerts(connection, alerts)  # what they start is left to the sweep, which is never far
+    return paused
 
 
 def _read(due: DueSchedule) -> ScheduleConfig | None:
@@ -127,6 +164,16 @@ async def _write_ledger(connection: Connection, plans: Sequence[Plan]) -> list[P
 def _ledger_start(now: datetime) -> datetime:
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight - timedelta(days=DAYS_BACK)
+
+
+def _alerts(one: Plan) -> list[Alert]:
+    """An event for the slots that were missed, and one for those that were late, if there are any."""
+    alerts: list[Alert] = []
+    for outcome in ("missed", "late"):
+        if found := [slot.row.planned_at for slot in one.slots if slot.row.outcome == outcome]:
+            due = one.schedule
+            alerts.append(Alert(due.tenant_id, due.trigger_id, f"schedule.{outcome}", len(found), found[0], found[-1]))
+    return alerts
 
 
 def _observe(plans: Sequence[Plan]) -> None:

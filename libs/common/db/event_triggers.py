@@ -1,4 +1,6 @@
-"""Finding the triggers that an event may start: by tenant and pattern, those of all events of a transaction at once."""
+"""Finding the triggers that an event may start: by tenant and pattern, those of all events of a transaction at once;
+and who listens at all.
+"""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -25,3 +27,18 @@ async def find_event_triggers(connection: Connection, wanted: Sequence[tuple[UUI
     """The triggers that have one of these patterns (tenant, pattern) and can start their workflow."""
     tenants, patterns = [tenant for tenant, _ in wanted], [pattern for _, pattern in wanted]
     return [EventTrigger(*row.values()) for row in await connection.fetch(_FIND, tenants, patterns)]
+
+
+_LISTENING = """
+SELECT x.tenant_id FROM unnest($1::uuid[]) AS x (tenant_id)
+ CROSS JOIN LATERAL (
+       (SELECT FROM triggers t
+         WHERE t.tenant_id = x.tenant_id AND t.type = 'event' AND t.config ->> 'event' = ANY ($2::text[]) LIMIT 1)
+        UNION ALL
+       (SELECT FROM event_waits w WHERE w.tenant_id = x.tenant_id AND w.event = ANY ($2::text[]) LIMIT 1)) AS found
+"""
+
+
+async def listening_tenants(connection: Connection, tenants: Sequence[UUID], patterns: Sequence[str]) -> set[UUID]:
+    """Those of the tenants in which a trigger or an execution waits for an event by one of these patterns."""
+    return {row["tenant_id"] for row in await connection.fetch(_LISTENING, tenants, patterns)}

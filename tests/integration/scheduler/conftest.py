@@ -146,7 +146,7 @@ def cron(expression: str, zone: str = "UTC", key: str = "tick", **more: Any) -> 
 
 async def work_off(database: Database, acceptor: Acceptor) -> None:
     """Fire everything that is due, account for what was missed, and let go what waits."""
-    for duty in (Firing(database, acceptor), Arrears(database), Turns(database, acceptor)):
+    for duty in (Firing(database, acceptor), Arrears(database, acceptor), Turns(database, acceptor)):
         while await duty.work() is True:
             pass
 

@@ -28,7 +28,7 @@ async def test_slots_of_now_fire_before_the_arrears_are_written(timed: Timed) ->
     now = await ledger(timed.world)
     assert len(now) == 60, "the window of a minute"
     assert now[-1][:2] == (NOON + timedelta(hours=4), "fired")
-    arrears = Arrears(timed.database)
+    arrears = Arrears(timed.database, timed.acceptor)
     turns = 0
     while await arrears.work():
         turns += 1
@@ -43,12 +43,12 @@ async def test_a_gap_that_was_cut_off_goes_on_where_it_was(timed: Timed, monkeyp
     await away(timed, 600, 1)
     await Firing(timed.database, timed.acceptor).work()
     monkeypatch.setattr("services.scheduler.arrears._SLOTS", 100)
-    await Arrears(timed.database).work()
+    await Arrears(timed.database, timed.acceptor).work()
     (gap,) = await timed.world.fetch("SELECT from_at, written FROM schedule_gaps")
     assert (gap["from_at"], gap["written"]) == (NOON + timedelta(seconds=101), 100)
     await timed.world.fetch("DELETE FROM workflows")  # a gap is accounted for though its schedule is gone
     for _ in range(6):
-        await Arrears(timed.database).work()
+        await Arrears(timed.database, timed.acceptor).work()
     assert (await timed.world.count("firings"), await timed.world.count("schedule_gaps")) == (600, 0)
 
 
