@@ -17,6 +17,7 @@ from libs.common.bus.messages import Ready, ReadyBatch, encode
 from libs.common.bus.protocol import Bus
 from libs.common.clock import new_id
 from libs.common.db.accepting import CallRow, ExecutionRow, insert_accepted
+from libs.common.db.deliveries import Delivery, claim_deliveries, find_deliveries
 from libs.common.db.events import RaisedEvent, Started, raise_events
 from libs.common.db.group_commit import GroupCommit
 from libs.common.db.idempotency import claim_key
@@ -79,6 +80,25 @@ class NewExecution(msgspec.Struct, frozen=True):
         return Ready(self.tenant_id, self.id, 0, self.workflow_id, self.version, snapshot, self.traceparent)
 
 
+class Arrival(msgspec.Struct, frozen=True):
+    """A call that starts an execution. `delivery`: SHA-256 of what its sender calls it; `event`: raised in the same
+    commit.
+    """
+
+    execution: NewExecution
+    call: CallRow
+    delivery: bytes | None = None
+    event: NewEvent | None = None
+
+    @property
+    def claim(self) -> Delivery | None:
+        """The name that this call claims, if its sender has named it."""
+        new = self.execution
+        return None if self.delivery is None else Delivery(
+            new.tenant_id, self.call.trigger_id, self.delivery, new.id
+        )  # fmt: skip
+
+
 class _Entry(msgspec.Struct, frozen=True):
     execution: NewExecution | None
     call: CallRow | None
@@ -91,12 +111,29 @@ class Acceptor:
         self._database = database
         self._announcer = Announcer(bus)
         self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
+        self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=metrics.observe_accept_flush)
         self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent]](self._raise, max_batch=_RAISES_TOGETHER)
 
     async def accept(self, new: NewExecution, call: CallRow | None = None) -> UUID:
         """The execution (and the call that caused it) is committed. Raises `Unavailable` when the database is away."""
         await self._commits.submit(_Entry(new, call))
         return new.id
+
+    async def accept_call(self, arrival: Arrival) -> UUID:
+        """The call is committed with its execution, or with that of the first call of the same name: that one's id.
+
+        Raises `Unavailable` when the database is away. A call without a name and without an event costs no more than
+        `accept`.
+        """
+        if arrival.delivery is None and arrival.event is None:
+            return await self.accept(arrival.execution, arrival.call)
+        return await self._arrivals.submit(arrival)
+
+    async def find_delivery(self, tenant_id: UUID, trigger_id: UUID, delivery: bytes) -> UUID | None:
+        """What the first call of this name has started, if there was one. Raises `Unavailable`."""
+        key = (tenant_id, trigger_id, delivery)
+        async with self._database.connection() as connection:
+            return (await find_deliveries(connection, [key])).get(key)
 
     async def log_call(self, call: CallRow) -> None:
         """A call that starts nothing is committed. Raises `Unavailable` when the database is away."""
@@ -146,6 +183,7 @@ class Acceptor:
     async def close(self) -> None:
         """Everything taken is committed and announced."""
         await self._commits.close()
+        await self._arrivals.close()
         await self._raises.close()
         await self._announcer.close()
 
@@ -157,12 +195,31 @@ class Acceptor:
         self.announce(new)
         return [None] * len(batch)
 
+    async def _take(self, batch: Sequence[Arrival]) -> list[UUID]:
+        async with self._database.transaction() as connection:
+            held = await claim_deliveries(connection, [one.claim for one in batch if one.claim is not None])
+            ids = [one.execution.id if one.claim is None else held[one.claim.key] for one in batch]
+            first = [one for one, held_id in zip(batch, ids, strict=True) if one.execution.id == held_id]
+            raised = await raise_events(connection, [one.event for one in first if one.event is not None])
+            calls = [_as_taken(one, held_id) for one, held_id in zip(batch, ids, strict=True)]
+            await insert_accepted(connection, [one.execution.row() for one in first], calls)
+        self.announce([one.execution for one in first])
+        self.announce_raised(raised)
+        return ids
+
     async def _raise(self, batch: Sequence[Sequence[NewEvent]]) -> list[list[RaisedEvent]]:
         async with self._database.transaction() as connection:
             raised = await raise_events(connection, [event for events in batch for event in events])
         self.announce_raised(raised)
         answers = iter(raised)
         return [list(islice(answers, len(events))) for events in batch]
+
+
+def _as_taken(arrival: Arrival, execution_id: UUID) -> CallRow:
+    """The call as it is logged: one that came before is a duplicate, and points at what the first has started."""
+    if execution_id == arrival.execution.id:
+        return arrival.call
+    return msgspec.structs.replace(arrival.call, outcome="duplicate", execution_id=execution_id)
 
 
 def _ready(started: Started) -> Ready:

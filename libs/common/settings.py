@@ -86,6 +86,12 @@ class Settings(msgspec.Struct, frozen=True):
     egress_allow: Annotated[
         Networks, Meta(description="Networks that actions may call although they are private, comma-separated")
     ] = Networks()
+    trusted_proxies: Annotated[
+        Networks, Meta(description="Networks of our own proxies, whose X-Forwarded-For is believed, comma-separated")
+    ] = Networks()
+    webhook_rate: Annotated[
+        str, Meta(pattern=r"^([1-9][0-9]{0,8}/[smhd])?$(?!\n)", description="Calls of a webhook, as 100/m; empty: any")
+    ] = ""
     smtp_url: Annotated[
         Secret, Meta(description="Mail server: smtp://user:password@host:587 (STARTTLS), smtps://… or smtp+plain://…")
     ] = Secret()

@@ -13,9 +13,10 @@ import msgspec
 
 from libs.common.db.pool import Database
 from libs.common.db.webhook_triggers import WebhookTriggerRow, find_webhook_trigger
-from libs.common.domain.conditions import Conditions, compile_conditions
 from libs.common.domain.trigger import WebhookConfig
+from libs.common.domain.webhook_settings import Rate, parse_rate
 from libs.common.security.encryption import Vault
+from libs.common.webhook_rules import Facts, Rules, make_rules
 from services.webhooks.checks import Credentials, make_credentials
 
 _KEEP = 10_000
@@ -28,15 +29,19 @@ class WebhookTrigger(msgspec.Struct, frozen=True):
 
     row: WebhookTriggerRow
     config: WebhookConfig
-    conditions: Conditions | None
     credentials: Credentials
+    facts: Facts
+    rules: Rules
+    rate: Rate | None
 
 
 class TriggerCache:
     """Finds triggers by id."""
 
-    def __init__(self, database: Database, vault: Vault, cache_seconds: float) -> None:
+    def __init__(self, database: Database, vault: Vault, cache_seconds: float, default_rate: str = "") -> None:
+        """`default_rate`: for triggers that have none of their own; empty: any."""
         self._database, self._vault, self._cache_seconds = database, vault, cache_seconds
+        self._default_rate = default_rate
         self._known: OrderedDict[UUID, tuple[float, WebhookTrigger | None]] = OrderedDict()
 
     async def find(self, trigger_id: UUID) -> WebhookTrigger | None:
@@ -59,5 +64,13 @@ class TriggerCache:
         if row.sealed_secrets is not None:
             secrets = msgspec.json.decode(self._vault.open(row.tenant_id, row.id, row.sealed_secrets))
         config = _decode_config(row.config)
-        credentials = make_credentials(config, row.token or "", secrets)
-        return WebhookTrigger(row, config, compile_conditions(conditions) if conditions else None, credentials)
+        schema: Any = None if row.input_schema is None else msgspec.json.decode(row.input_schema)
+        rate = config.rate or self._default_rate
+        return WebhookTrigger(
+            row,
+            config,
+            make_credentials(config, row.token or "", secrets),
+            Facts(row.tenant_id, row.tenant_slug, row.id, row.key, row.workflow_id, row.workflow_name, row.version),
+            make_rules(config, conditions, schema),
+            parse_rate(rate) if rate else None,
+        )

@@ -22,6 +22,7 @@ from libs.common.db import (
     collections,
     concurrency,
     controlling,
+    deliveries,
     event_views,
     event_waits,
     events,
@@ -130,6 +131,7 @@ async def everything_of(connection: Connection) -> Owned:
         connection, tenant, key, name="k", role="owner", prefix="sb_", hashed=HASH, expires_at=None
     )
     await idempotency.claim_key(connection, tenant, "k", HASH, pending)
+    await deliveries.claim_deliveries(connection, [deliveries.Delivery(tenant, trigger, HASH, ended)])
     await secrets.put_secret(connection, tenant, "token", sealed=b"sealed", key_id="1")
     await jobs.insert_job(connection, tenant, job, "cancel", jobs.JobFilter(("pending",)), None)
     await schedules.write_firings(connection, [schedules.FiringRow(tenant, trigger, NOW, NOW, "fired", ended, None)])
@@ -195,6 +197,7 @@ OF_OTHERS: dict[str, Call] = {
     "controlling.cancel_executions": lambda c, t, o: controlling.cancel_executions(c, t, [o.pending, o.running]),
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
+    "deliveries.find_deliveries": lambda c, t, o: deliveries.find_deliveries(c, [(t, o.trigger, HASH)]),
     "executions.release_execution": lambda c, t, o: executions.release_execution(c, t, o.running, 1),
     "event_views.find_event": lambda c, t, o: event_views.find_event(c, t, o.event),
     "event_views.list_events": lambda c, t, _: event_views.list_events(c, t, None, **EVENTS),
