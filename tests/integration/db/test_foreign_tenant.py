@@ -271,6 +271,14 @@ OF_OTHERS: dict[str, Call] = {
     "triggers.sync_triggers": lambda c, t, o: triggers.sync_triggers(c, t, o.workflow, []),
     "triggers.set_next_runs": lambda c, t, o: triggers.set_next_runs(c, t, [(o.trigger, NOW)]),
     "versions.load_versions": lambda c, t, o: versions.load_versions(c, [versions.VersionKey(t, o.workflow, 1)]),
+    "webhook_calls.find_logged_call": lambda c, t, o: webhook_calls.find_logged_call(c, t, o.call),
+    "webhook_calls.list_calls": lambda c, t, o: webhook_calls.list_calls(
+        c, t, o.trigger, webhook_calls.CallFilter(), limit=50, offset=0
+    ),
+    "webhook_calls.replayable_ids": lambda c, t, o: webhook_calls.replayable_ids(
+        c, t, o.trigger, webhook_calls.CallFilter(), 50
+    ),
+    "webhook_calls.load_replayable": lambda c, t, o: webhook_calls.load_replayable(c, t, [o.call]),
     "webhook_calls.find_call": lambda c, t, o: webhook_calls.find_call(c, t, o.call),
     "workflows.advance_workflow": lambda c, t, o: workflows.advance_workflow(
         c, t, o.workflow, "Mine", enabled=False, version=7
