@@ -7,6 +7,7 @@ was answered with 202 runs, and it runs once, because taking an execution is a c
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from libs.common.db.events import RaisedEvent, Started, raise_events
 from libs.common.db.group_commit import GroupCommit
 from libs.common.db.idempotency import claim_key
 from libs.common.db.pool import Connection, Database
+from libs.common.db.webhook_calls import CallAnswer, note_answers
 from libs.common.domain.events import NewEvent
 from libs.common.errors import IdempotencyMismatch, Unavailable
 from libs.common.telemetry import metrics
@@ -112,6 +114,7 @@ class Acceptor:
         self._announcer = Announcer(bus)
         self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
         self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=metrics.observe_accept_flush)
+        self._notes = GroupCommit[CallAnswer, None](self._note, lanes=1)
         self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent]](self._raise, max_batch=_RAISES_TOGETHER)
 
     async def accept(self, new: NewExecution, call: CallRow | None = None) -> UUID:
@@ -138,6 +141,11 @@ class Acceptor:
     async def log_call(self, call: CallRow) -> None:
         """A call that starts nothing is committed. Raises `Unavailable` when the database is away."""
         await self._commits.submit(_Entry(None, call))
+
+    def note_answer(self, answer: CallAnswer) -> None:
+        """What a call was answered that is on record already: stored soon, if the database is there."""
+        with suppress(Unavailable):
+            self._notes.enqueue(answer).add_done_callback(_noted)
 
     async def accept_once(self, new: NewExecution, key: str, request_hash: bytes) -> tuple[UUID, bool]:
         """As `accept`, at most once for this key: the execution's id, and whether it was there already.
@@ -184,6 +192,7 @@ class Acceptor:
         """Everything taken is committed and announced."""
         await self._commits.close()
         await self._arrivals.close()
+        await self._notes.close()
         await self._raises.close()
         await self._announcer.close()
 
@@ -207,12 +216,22 @@ class Acceptor:
         self.announce_raised(raised)
         return ids
 
+    async def _note(self, batch: Sequence[CallAnswer]) -> Sequence[None]:
+        async with self._database.connection() as connection:
+            await note_answers(connection, batch)
+        return [None] * len(batch)
+
     async def _raise(self, batch: Sequence[Sequence[NewEvent]]) -> list[list[RaisedEvent]]:
         async with self._database.transaction() as connection:
             raised = await raise_events(connection, [event for events in batch for event in events])
         self.announce_raised(raised)
         answers = iter(raised)
         return [list(islice(answers, len(events))) for events in batch]
+
+
+def _noted(note: "asyncio.Future[None]") -> None:
+    if not note.cancelled() and note.exception() is not None:
+        _log.debug("the answer of a call is not on record", reason=str(note.exception()))
 
 
 def _as_taken(arrival: Arrival, execution_id: UUID) -> CallRow:

@@ -20,6 +20,7 @@ from libs.common.runtime import AsgiApp, Checks
 from libs.common.settings import Networks
 from libs.common.telemetry import metrics
 from services.webhooks.call import Call, Send, read_call
+from services.webhooks.endings import Endings
 from services.webhooks.ingress import Ingress
 from services.webhooks.rates import SharedRates
 from services.webhooks.triggers import TriggerCache
@@ -37,7 +38,10 @@ class WebhooksService:
         settings = parts.settings
         triggers = TriggerCache(parts.database, parts.vault, settings.cache_seconds, settings.webhook_rate)
         self._rates = SharedRates(settings.redis_url.reveal())
-        self._ingress = Ingress(triggers, parts.acceptor, parts.clock, self._rates, settings.max_body_bytes)
+        self._endings = Endings(parts.database, settings.redis_url.reveal())
+        self._ingress = Ingress(
+            triggers, parts.acceptor, parts.clock, self._rates, self._endings, settings.max_body_bytes
+        )
         self._acceptor = parts.acceptor
         self._writing: asyncio.Task[None] | None = None
         self.app: AsgiApp = create_app(self._ingress, settings.max_header_bytes, settings.trusted_proxies)
@@ -54,6 +58,7 @@ class WebhooksService:
             await asyncio.wait([self._writing])
         await self._write_due()
         await self._rates.close()
+        await self._endings.close()
 
     async def _keep_writing(self) -> None:
         while True:
@@ -80,7 +85,7 @@ def create_app(ingress: Ingress, max_header_bytes: int, trusted: Networks) -> Li
             request_id = _request_id(call, request_id)
             bind_contextvars(request_id=request_id, trace_id=call.header("traceparent")[3:35])
             trigger_id, token = _address(call)
-            reply = await ingress.handle(call, trigger_id, token, receive)
+            reply = await ingress.handle(call, trigger_id, token, receive, request_id)
             status, headers, body = reply.status, dict(reply.headers), reply.body
         except Exception as error:  # noqa: BLE001 - every error has its answer; the unexpected ones are logged there
             status, headers, body = problem_for(error, request_id)

@@ -8,6 +8,7 @@ ones a sample, see `refusals`); an accepted one in the same commit as its execut
 signature as the bytes that came, and parsed only afterwards. What a trigger does not use costs its calls nothing.
 """
 
+import asyncio
 from time import perf_counter
 from typing import Any, NoReturn
 from uuid import UUID
@@ -19,6 +20,8 @@ from libs.common.accept import Acceptor, Arrival, NewExecution
 from libs.common.cache.rates import RateLimiter
 from libs.common.clock import Clock, new_id, random_token
 from libs.common.db.accepting import CallRow
+from libs.common.db.execution_ends import Ended
+from libs.common.db.webhook_calls import CallAnswer
 from libs.common.domain.events import NewEvent
 from libs.common.domain.trigger import ApiKeyAuth
 from libs.common.errors import NotFound, SignalboxError, TooLarge, Unauthenticated
@@ -35,6 +38,7 @@ from services.webhooks.call import Call, Receive
 from services.webhooks.checks import failed_check
 from services.webhooks.cross_origin import options, seen_by_pages
 from services.webhooks.delivery_ids import delivery_of
+from services.webhooks.endings import Endings
 from services.webhooks.refusals import BODY_BYTES, Refusals
 from services.webhooks.triggers import TriggerCache, WebhookTrigger
 
@@ -51,6 +55,7 @@ class Visit(msgspec.Struct, frozen=True):
     call: Call
     kept: Call
     started: float
+    request_id: str
 
     def row(self, outcome: str, status: int, body: bytes | None, **more: Any) -> CallRow:
         """As it is logged."""
@@ -67,17 +72,20 @@ class Ingress:
     """Judges calls and commits them."""
 
     def __init__(
-        self, triggers: TriggerCache, acceptor: Acceptor, clock: Clock, rates: RateLimiter, max_body_bytes: int
-    ) -> None:
+        self, triggers: TriggerCache, acceptor: Acceptor, clock: Clock, rates: RateLimiter, endings: Endings,
+        max_body_bytes: int,
+    ) -> None:  # fmt: skip
         self._triggers, self._acceptor, self._clock, self._rates = triggers, acceptor, clock, rates
-        self._max_body_bytes = max_body_bytes
+        self._endings, self._max_body_bytes = endings, max_body_bytes
         self.refusals = Refusals()
 
-    async def handle(self, call: Call, trigger_id: str, path_token: str | None, receive: Receive) -> Reply:
+    async def handle(
+        self, call: Call, trigger_id: str, path_token: str | None, receive: Receive, request_id: str = ""
+    ) -> Reply:
         """Commit the call and say what became of it. Raises the error that a refused call gets, after logging it."""
         started = perf_counter()
         trigger = await self._find(trigger_id)
-        visit = Visit(trigger, call, _without_credentials(trigger, call), started)
+        visit = Visit(trigger, call, _without_credentials(trigger, call), started, request_id)
         if call.method == "OPTIONS" and trigger.row.runnable:
             await self._acceptor.log_call(visit.row("preflight", 204, None))
             return options(trigger.config, call)
@@ -192,15 +200,43 @@ class Ingress:
             ACCEPTED, 202 if said is None else said.status, body, execution_id=new.id, headers=headers,
             body_bytes=len(body), answer=None if said is None else said.logged(),
         )  # fmt: skip
-        held = await self._acceptor.accept_call(Arrival(new, logged, delivery, _event(judged, new)))
+        arrival = Arrival(new, logged, delivery, _event(judged, new))
+        if visit.trigger.config.response.mode == "sync":
+            return await self._commit_and_wait(visit, arrival)
+        held = await self._acceptor.accept_call(arrival)
         if held != new.id:
             return self._again(visit, judged, held)
-        metrics.count_webhook_call(ACCEPTED)
-        _log.debug(
-            "call accepted", tenant_id=row.tenant_id, trigger_id=row.id, execution_id=new.id,
-            trace_id=new.traceparent[3:35],
-        )  # fmt: skip
+        _accepted(new)
         return said or answers.accepted(new.id)
+
+    async def _commit_and_wait(self, visit: Visit, arrival: Arrival) -> Reply:
+        """What the workflow says, if it ends in time. A call that came before waits for the end of the first."""
+        new = arrival.execution
+        with self._endings.expecting(new.tenant_id, new.id) as ending:
+            held = await self._acceptor.accept_call(arrival)
+            if held == new.id:
+                _accepted(new)
+                reply = await self._said(visit, new.id, ending)
+            else:
+                metrics.count_webhook_call("duplicate")
+                with self._endings.expecting(new.tenant_id, held) as ending:
+                    reply = (await self._said(visit, held, ending)).with_headers({"idempotent-replayed": "true"})
+        spent = int((perf_counter() - visit.started) * 1_000_000)
+        self._acceptor.note_answer(
+            CallAnswer(new.tenant_id, arrival.call.id, reply.status, reply.logged(), spent)
+        )  # fmt: skip
+        return reply
+
+    async def _said(self, visit: Visit, execution_id: UUID, ending: "asyncio.Future[Ended]") -> Reply:
+        response = visit.trigger.config.response
+        try:
+            async with asyncio.timeout(response.timeout_seconds):
+                end = await ending
+        except TimeoutError:
+            return answers.too_slow(execution_id, response.timeout_seconds, visit.request_id)
+        return answers.said_by_workflow(
+            end.status, end.output, end.responded, execution_id, response.format, visit.request_id
+        )
 
     def _again(self, visit: Visit, judged: Judged, held: UUID) -> Reply:
         before = self._as_before(held)
@@ -221,6 +257,14 @@ def _without_credentials(trigger: WebhookTrigger, call: Call) -> Call:
     return msgspec.structs.replace(
         call, query=redact_query(call.query), headers=redact_headers(call.headers, credential)
     )
+
+
+def _accepted(new: NewExecution) -> None:
+    metrics.count_webhook_call(ACCEPTED)
+    _log.debug(
+        "call accepted", tenant_id=new.tenant_id, trigger_id=new.trigger_id, execution_id=new.id,
+        trace_id=new.traceparent[3:35],
+    )  # fmt: skip
 
 
 def _unknown() -> NoReturn:

@@ -160,3 +160,27 @@ async def load_replayable(connection: Connection, tenant_id: UUID, call_ids: Seq
 
 def _replayable(row: Record) -> Replayable:
     return Replayable(*row.values())
+
+
+class CallAnswer(msgspec.Struct, frozen=True):
+    """What a caller who waited was answered in the end. `answer` is JSON text."""
+
+    tenant_id: UUID
+    id: UUID
+    status: int
+    answer: str
+    microseconds: int
+
+
+_NOTE = """
+UPDATE webhook_logs l SET status = n.status, answer = n.answer, microseconds = n.microseconds
+  FROM unnest($1::uuid[], $2::uuid[], $3::int2[], $4::json[], $5::int[])
+       AS n (tenant_id, id, status, answer, microseconds)
+ WHERE l.tenant_id = n.tenant_id AND l.id = n.id
+"""
+
+
+async def note_answers(connection: Connection, notes: Sequence[CallAnswer]) -> None:
+    """The calls that are on record have got these answers."""
+    columns = [list(column) for column in zip(*[msgspec.structs.astuple(one) for one in notes], strict=True)]
+    await connection.execute(_NOTE, *columns)
