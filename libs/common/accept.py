@@ -23,7 +23,7 @@ from libs.common.db.events import RaisedEvent, Started, raise_events
 from libs.common.db.group_commit import GroupCommit
 from libs.common.db.idempotency import claim_key
 from libs.common.db.pool import Connection, Database
-from libs.common.db.webhook_calls import CallAnswer, note_answers
+from libs.common.db.webhook_calls import CallAnswer, known_calls, note_answers
 from libs.common.domain.events import NewEvent
 from libs.common.errors import IdempotencyMismatch, Unavailable
 from libs.common.telemetry import metrics
@@ -101,6 +101,20 @@ class Arrival(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
 
+class Spooled(msgspec.Struct, frozen=True):
+    """A call that waited on a disk: one that starts something, or one that is only logged."""
+
+    arrival: Arrival | None = None
+    call: CallRow | None = None
+
+    @property
+    def row(self) -> CallRow:
+        """The call as it is logged."""
+        row = self.call if self.arrival is None else self.arrival.call
+        assert row is not None  # one of the two is there
+        return row
+
+
 class _Entry(msgspec.Struct, frozen=True):
     execution: NewExecution | None
     call: CallRow | None
@@ -114,6 +128,7 @@ class Acceptor:
         self._announcer = Announcer(bus)
         self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
         self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=metrics.observe_accept_flush)
+        self._spooled = GroupCommit[Spooled, None](self._deliver, max_batch=128, lanes=1)
         self._notes = GroupCommit[CallAnswer, None](self._note, lanes=1)
         self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent]](self._raise, max_batch=_RAISES_TOGETHER)
 
@@ -131,6 +146,10 @@ class Acceptor:
         if arrival.delivery is None and arrival.event is None:
             return await self.accept(arrival.execution, arrival.call)
         return await self._arrivals.submit(arrival)
+
+    async def deliver(self, calls: Sequence[Spooled]) -> list[BaseException | None]:
+        """Calls that waited are committed, each once however often it is delivered: None or the error of each."""
+        return await self._spooled.submit_all(calls)
 
     async def find_delivery(self, tenant_id: UUID, trigger_id: UUID, delivery: bytes) -> UUID | None:
         """What the first call of this name has started, if there was one. Raises `Unavailable`."""
@@ -193,6 +212,7 @@ class Acceptor:
         await self._commits.close()
         await self._arrivals.close()
         await self._notes.close()
+        await self._spooled.close()
         await self._raises.close()
         await self._announcer.close()
 
@@ -206,15 +226,21 @@ class Acceptor:
 
     async def _take(self, batch: Sequence[Arrival]) -> list[UUID]:
         async with self._database.transaction() as connection:
-            held = await claim_deliveries(connection, [one.claim for one in batch if one.claim is not None])
-            ids = [one.execution.id if one.claim is None else held[one.claim.key] for one in batch]
-            first = [one for one, held_id in zip(batch, ids, strict=True) if one.execution.id == held_id]
-            raised = await raise_events(connection, [one.event for one in first if one.event is not None])
-            calls = [_as_taken(one, held_id) for one, held_id in zip(batch, ids, strict=True)]
-            await insert_accepted(connection, [one.execution.row() for one in first], calls)
-        self.announce([one.execution for one in first])
+            ids, first, raised = await _store_arrivals(connection, batch)
+        self.announce(first)
         self.announce_raised(raised)
         return ids
+
+    async def _deliver(self, batch: Sequence[Spooled]) -> list[None]:
+        async with self._database.transaction() as connection:
+            known = await known_calls(connection, [(one.row.tenant_id, one.row.id) for one in batch])
+            fresh = [one for one in batch if one.row.id not in known]
+            arrivals = [one.arrival for one in fresh if one.arrival is not None]
+            _, first, raised = await _store_arrivals(connection, arrivals)
+            await insert_accepted(connection, [], [one.call for one in fresh if one.call is not None])
+        self.announce(first)
+        self.announce_raised(raised)
+        return [None] * len(batch)
 
     async def _note(self, batch: Sequence[CallAnswer]) -> Sequence[None]:
         async with self._database.connection() as connection:
@@ -227,6 +253,19 @@ class Acceptor:
         self.announce_raised(raised)
         answers = iter(raised)
         return [list(islice(answers, len(events))) for events in batch]
+
+
+async def _store_arrivals(
+    connection: Connection, arrivals: Sequence[Arrival]
+) -> tuple[list[UUID], list[NewExecution], list[RaisedEvent]]:
+    """The calls are on record: the execution that each stands for, those that are new, and what events did."""
+    held = await claim_deliveries(connection, [one.claim for one in arrivals if one.claim is not None])
+    ids = [one.execution.id if one.claim is None else held[one.claim.key] for one in arrivals]
+    first = [one for one, held_id in zip(arrivals, ids, strict=True) if one.execution.id == held_id]
+    raised = await raise_events(connection, [one.event for one in first if one.event is not None])
+    calls = [_as_taken(one, held_id) for one, held_id in zip(arrivals, ids, strict=True)]
+    await insert_accepted(connection, [one.execution.row() for one in first], calls)
+    return ids, [one.execution for one in first], raised
 
 
 def _noted(note: "asyncio.Future[None]") -> None:

@@ -5,6 +5,7 @@ is what signatures are made over, and it is the hottest path of the product.
 """
 
 import asyncio
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -20,9 +21,11 @@ from libs.common.runtime import AsgiApp, Checks
 from libs.common.settings import Networks
 from libs.common.telemetry import metrics
 from services.webhooks.call import Call, Send, read_call
+from services.webhooks.door import Door
 from services.webhooks.endings import Endings
 from services.webhooks.ingress import Ingress
 from services.webhooks.rates import SharedRates
+from services.webhooks.spool import Spool
 from services.webhooks.triggers import TriggerCache
 
 _ROUTE = "/webhooks/{trigger_id}"
@@ -36,19 +39,21 @@ class WebhooksService:
 
     def __init__(self, parts: Parts) -> None:
         settings = parts.settings
-        triggers = TriggerCache(parts.database, parts.vault, settings.cache_seconds, settings.webhook_rate)
+        spool = Spool(Path(settings.spool_dir), settings.spool_bytes) if settings.spool_dir else None
+        self._door = Door(parts.acceptor, spool)
+        triggers = TriggerCache(
+            parts.database, parts.vault, settings.cache_seconds, settings.webhook_rate, outlives=spool is not None
+        )
         self._rates = SharedRates(settings.redis_url.reveal())
         self._endings = Endings(parts.database, settings.redis_url.reveal())
-        self._ingress = Ingress(
-            triggers, parts.acceptor, parts.clock, self._rates, self._endings, settings.max_body_bytes
-        )
-        self._acceptor = parts.acceptor
+        self._ingress = Ingress(triggers, self._door, parts.clock, self._rates, self._endings, settings.max_body_bytes)
         self._writing: asyncio.Task[None] | None = None
         self.app: AsgiApp = create_app(self._ingress, settings.max_header_bytes, settings.trusted_proxies)
         self.checks: Checks = {"database": parts.database_answers}
 
     async def start(self) -> None:
         """Ready as soon as it listens."""
+        self._door.start()
         self._writing = asyncio.get_running_loop().create_task(self._keep_writing())
 
     async def stop(self) -> None:
@@ -57,6 +62,7 @@ class WebhooksService:
             self._writing.cancel()
             await asyncio.wait([self._writing])
         await self._write_due()
+        await self._door.stop()
         await self._rates.close()
         await self._endings.close()
 
@@ -68,7 +74,7 @@ class WebhooksService:
     async def _write_due(self) -> None:
         for row in self._ingress.refusals.due():
             try:
-                await self._acceptor.log_call(row)
+                await self._door.log_call(row)
             except SignalboxError:
                 self._ingress.refusals.give_back([row])
 

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from libs.common.accept import Acceptor, Arrival, NewExecution
+from libs.common.accept import Arrival, NewExecution
 from libs.common.cache.rates import RateLimiter
 from libs.common.clock import Clock, new_id, random_token
 from libs.common.db.accepting import CallRow
@@ -38,6 +38,7 @@ from services.webhooks.call import Call, Receive
 from services.webhooks.checks import failed_check
 from services.webhooks.cross_origin import options, seen_by_pages
 from services.webhooks.delivery_ids import delivery_of
+from services.webhooks.door import Door
 from services.webhooks.endings import Endings
 from services.webhooks.refusals import BODY_BYTES, Refusals
 from services.webhooks.triggers import TriggerCache, WebhookTrigger
@@ -72,10 +73,10 @@ class Ingress:
     """Judges calls and commits them."""
 
     def __init__(
-        self, triggers: TriggerCache, acceptor: Acceptor, clock: Clock, rates: RateLimiter, endings: Endings,
+        self, triggers: TriggerCache, door: Door, clock: Clock, rates: RateLimiter, endings: Endings,
         max_body_bytes: int,
     ) -> None:  # fmt: skip
-        self._triggers, self._acceptor, self._clock, self._rates = triggers, acceptor, clock, rates
+        self._triggers, self._door, self._clock, self._rates = triggers, door, clock, rates
         self._endings, self._max_body_bytes = endings, max_body_bytes
         self.refusals = Refusals()
 
@@ -87,7 +88,7 @@ class Ingress:
         trigger = await self._find(trigger_id)
         visit = Visit(trigger, call, _without_credentials(trigger, call), started, request_id)
         if call.method == "OPTIONS" and trigger.row.runnable:
-            await self._acceptor.log_call(visit.row("preflight", 204, None))
+            await self._door.log_call(visit.row("preflight", 204, None))
             return options(trigger.config, call)
         body = await self._check(visit, path_token, receive)
         if isinstance(body, Refused):
@@ -155,7 +156,7 @@ class Ingress:
         if known is not None:
             return known
         metrics.count_webhook_call(outcome)
-        await self._acceptor.log_call(visit.row(outcome, 202, body, body_bytes=len(body)))
+        await self._door.log_call(visit.row(outcome, 202, body, body_bytes=len(body)))
         return answers.nothing_started()
 
     async def _known(self, visit: Visit, body: bytes | None, delivery: bytes | None) -> Reply | None:
@@ -163,10 +164,10 @@ class Ingress:
         row = visit.trigger.row
         if delivery is None:
             return None
-        execution_id = await self._acceptor.find_delivery(row.tenant_id, row.id, delivery)
+        execution_id = await self._door.find_delivery(row.tenant_id, row.id, delivery)
         if execution_id is None:
             return None
-        await self._acceptor.log_call(visit.row("duplicate", 202, body, execution_id=execution_id))
+        await self._door.log_call(visit.row("duplicate", 202, body, execution_id=execution_id))
         return self._as_before(execution_id)
 
     def _as_before(self, execution_id: UUID) -> Reply:
@@ -184,7 +185,7 @@ class Ingress:
             visit.row(refused.check, status, body, detail=refused.error.detail[:1_000], body_bytes=size)
         )
         if logged is not None:
-            await self._acceptor.log_call(logged)
+            await self._door.log_call(logged)
         raise refused.error
 
     async def _commit(
@@ -203,7 +204,7 @@ class Ingress:
         arrival = Arrival(new, logged, delivery, _event(judged, new))
         if visit.trigger.config.response.mode == "sync":
             return await self._commit_and_wait(visit, arrival)
-        held = await self._acceptor.accept_call(arrival)
+        held, _ = await self._door.accept(arrival)
         if held != new.id:
             return self._again(visit, judged, held)
         _accepted(new)
@@ -213,7 +214,9 @@ class Ingress:
         """What the workflow says, if it ends in time. A call that came before waits for the end of the first."""
         new = arrival.execution
         with self._endings.expecting(new.tenant_id, new.id) as ending:
-            held = await self._acceptor.accept_call(arrival)
+            held, spooled = await self._door.accept(arrival)
+            if spooled:
+                return answers.accepted(new.id)  # it runs when PostgreSQL is back: nobody can wait for that
             if held == new.id:
                 _accepted(new)
                 reply = await self._said(visit, new.id, ending)
@@ -222,7 +225,7 @@ class Ingress:
                 with self._endings.expecting(new.tenant_id, held) as ending:
                     reply = (await self._said(visit, held, ending)).with_headers({"idempotent-replayed": "true"})
         spent = int((perf_counter() - visit.started) * 1_000_000)
-        self._acceptor.note_answer(
+        self._door.acceptor.note_answer(
             CallAnswer(new.tenant_id, arrival.call.id, reply.status, reply.logged(), spent)
         )  # fmt: skip
         return reply

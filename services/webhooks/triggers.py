@@ -15,11 +15,14 @@ from libs.common.db.pool import Database
 from libs.common.db.webhook_triggers import WebhookTriggerRow, find_webhook_trigger
 from libs.common.domain.trigger import WebhookConfig
 from libs.common.domain.webhook_settings import Rate, parse_rate
+from libs.common.errors import Unavailable
 from libs.common.security.encryption import Vault
 from libs.common.webhook_rules import Facts, Rules, make_rules
 from services.webhooks.checks import Credentials, make_credentials
 
 _KEEP = 10_000
+_AWAY_SECONDS = 1.0
+"""So long a trigger is not looked for again once PostgreSQL was found away."""
 
 _decode_config = msgspec.json.Decoder(WebhookConfig).decode
 
@@ -38,10 +41,14 @@ class WebhookTrigger(msgspec.Struct, frozen=True):
 class TriggerCache:
     """Finds triggers by id."""
 
-    def __init__(self, database: Database, vault: Vault, cache_seconds: float, default_rate: str = "") -> None:
-        """`default_rate`: for triggers that have none of their own; empty: any."""
+    def __init__(
+        self, database: Database, vault: Vault, cache_seconds: float, default_rate: str = "", *, outlives: bool = False
+    ) -> None:
+        """`default_rate`: for triggers that have none of their own; empty: any. `outlives`: while PostgreSQL is away a
+        trigger stays as it was.
+        """
         self._database, self._vault, self._cache_seconds = database, vault, cache_seconds
-        self._default_rate = default_rate
+        self._default_rate, self._outlives = default_rate, outlives
         self._known: OrderedDict[UUID, tuple[float, WebhookTrigger | None]] = OrderedDict()
 
     async def find(self, trigger_id: UUID) -> WebhookTrigger | None:
@@ -49,8 +56,14 @@ class TriggerCache:
         known = self._known.get(trigger_id)
         if known is not None and known[0] > monotonic():
             return known[1]
-        async with self._database.connection() as connection:
-            row = await find_webhook_trigger(connection, trigger_id)
+        try:
+            async with self._database.connection() as connection:
+                row = await find_webhook_trigger(connection, trigger_id)
+        except Unavailable:
+            if known is None or known[1] is None or not self._outlives:
+                raise
+            self._known[trigger_id] = (monotonic() + _AWAY_SECONDS, known[1])
+            return known[1]
         trigger = None if row is None else self._ready(row)
         self._known[trigger_id] = (monotonic() + self._cache_seconds, trigger)
         self._known.move_to_end(trigger_id)

@@ -184,3 +184,15 @@ async def note_answers(connection: Connection, notes: Sequence[CallAnswer]) -> N
     """The calls that are on record have got these answers."""
     columns = [list(column) for column in zip(*[msgspec.structs.astuple(one) for one in notes], strict=True)]
     await connection.execute(_NOTE, *columns)
+
+
+_KNOWN = """
+SELECT l.id FROM unnest($1::uuid[], $2::uuid[]) AS wanted (tenant_id, id)
+  JOIN webhook_logs l ON l.tenant_id = wanted.tenant_id AND l.id = wanted.id
+"""
+
+
+async def known_calls(connection: Connection, calls: Sequence[tuple[UUID, UUID]]) -> set[UUID]:
+    """Those of the calls (tenant, call) that are on record."""
+    tenants, ids = [tenant for tenant, _ in calls], [one for _, one in calls]
+    return {row["id"] for row in await connection.fetch(_KNOWN, tenants, ids)}
