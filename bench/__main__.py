@@ -12,9 +12,13 @@ from pathlib import Path
 
 import uvloop
 
-from bench import e2e, up
+from bench import e2e, ingress, up
 
-PARTS: Mapping[str, Callable[[Path], Awaitable[dict[str, float]]]] = {"e2e": e2e.measure, "up": up.measure}
+PARTS: Mapping[str, Callable[[Path], Awaitable[dict[str, float]]]] = {
+    "e2e": e2e.measure,
+    "ingress": ingress.measure,
+    "up": up.measure,
+}
 
 
 def main() -> None:

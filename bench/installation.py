@@ -47,6 +47,7 @@ class Hook:
 
     url: str
     headers: Mapping[str, str]
+    secret: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +93,20 @@ async def installation(folder: Path, environment: Mapping[str, str]) -> AsyncGen
         yield Installation(environment["SIGNALBOX_DATABASE_URL"], environment["SIGNALBOX_BUS_URL"], services)
 
 
-async def make_hook(running: Installation) -> Hook:
-    """A tenant with the bench workflow; its webhook with the headers that authenticate `BODY`."""
-    gateway = running.services["gateway"].url + "/api/v1"
+async def make_hook(gateway_url: str, webhooks_url: str, definition: Mapping[str, Any] = WORKFLOW) -> Hook:
+    """A tenant with that workflow; its webhook with the headers that authenticate `BODY`."""
+    gateway = f"{gateway_url}/api/v1"
     async with aiohttp.ClientSession() as session:
         platform = {"Authorization": f"Bearer {PLATFORM_KEY}"}
         tenant = await _post(session, f"{gateway}/admin/tenants", {"slug": "bench", "name": "Bench"}, platform)
         keys = f"{gateway}/admin/tenants/{tenant['id']}/api-keys"
         key = await _post(session, keys, {"name": "bench", "role": "owner"}, platform)
         headers = {"Authorization": f"Bearer {key['key']}", "X-Tenant-ID": tenant["id"]}
-        workflow = await _post(session, f"{gateway}/workflows", WORKFLOW, headers)
+        workflow = await _post(session, f"{gateway}/workflows", definition, headers)
     trigger = workflow["triggers"][0]
     signature = hmac.new(trigger["secret"].encode(), BODY, hashlib.sha256).hexdigest()
-    url = f"{running.services['webhooks'].url}/webhooks/{trigger['id']}"
-    return Hook(url, {"X-Signature-256": signature, "Content-Type": "application/json"})
+    url = f"{webhooks_url}/webhooks/{trigger['id']}"
+    return Hook(url, {"X-Signature-256": signature, "Content-Type": "application/json"}, trigger["secret"])
 
 
 async def _post(session: aiohttp.ClientSession, url: str, body: Any, headers: Mapping[str, str]) -> Any:
