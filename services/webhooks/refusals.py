@@ -1,7 +1,7 @@
 """Refused calls on record, without letting anybody fill the disk by being refused.
 
-Of each trigger the first hundred of an hour are kept one by one; of what follows every hundredth, which says for how
-many it stands. So the sum of `stands_for` is the number of refused calls, whatever the flood.
+Of each trigger and check the first hundred of an hour are kept one by one; of what follows every hundredth, which says
+for how many it stands. So the sum of `stands_for` is the number of calls that a check refused, whatever the flood.
 """
 
 from collections import OrderedDict
@@ -17,7 +17,7 @@ ONE_OF = 100
 WINDOW_SECONDS = 3600.0
 BODY_BYTES = 4_096
 """Of a refused call's body so much is kept."""
-_MOST_TRIGGERS = 2_000
+_MOST_WINDOWS = 2_000
 
 
 class _Window(msgspec.Struct):
@@ -31,16 +31,17 @@ class Refusals:
     """Says which refused calls are to be written."""
 
     def __init__(self) -> None:
-        self._windows: OrderedDict[UUID, _Window] = OrderedDict()
+        self._windows: OrderedDict[tuple[UUID, str], _Window] = OrderedDict()
         self._due: list[CallRow] = []
 
     def sample(self, row: CallRow) -> CallRow | None:
         """The row to write for this call; None: a later one stands for it."""
-        window = self._windows.get(row.trigger_id)
+        key = (row.trigger_id, row.outcome)
+        window = self._windows.get(key)
         if window is None or window.until < monotonic():
             self._close(window)
-            window = self._windows[row.trigger_id] = _Window(monotonic() + WINDOW_SECONDS)
-            if len(self._windows) > _MOST_TRIGGERS:
+            window = self._windows[key] = _Window(monotonic() + WINDOW_SECONDS)
+            if len(self._windows) > _MOST_WINDOWS:
                 self._close(self._windows.popitem(last=False)[1])
         window.count += 1
         if window.count <= KEPT_WHOLE:
@@ -60,7 +61,7 @@ class Refusals:
 
     def give_back(self, rows: list[CallRow]) -> None:
         """These could not be written; they are due again."""
-        self._due += rows[: _MOST_TRIGGERS - len(self._due)]
+        self._due += rows[: _MOST_WINDOWS - len(self._due)]
 
     def _close(self, window: _Window | None) -> None:
         if window is not None and window.last is not None:
