@@ -5,7 +5,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help setup setup-dev demo run test chaos simulate check format bench lock clean
+.PHONY: help setup setup-dev demo run test chaos fuzz simulate check format bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ chaos: setup-dev ## bad days at length: 10 000 calls while services are killed, 
 	@SIGNALBOX_CHAOS_CALLS=10000 SIGNALBOX_CHAOS_CALLS_PER_SECOND=400 SIGNALBOX_CHAOS_OUTAGE_SECONDS=20 \
 		SIGNALBOX_CHAOS_SCHEDULES=10000 SIGNALBOX_CHAOS_SCHEDULE_SECONDS=120 \
 		$(PY) -m pytest -q -n 0 tests/e2e/chaos
+
+fuzz: setup-dev ## 50 000 malformed requests to the webhook service (REQUESTS=… SEED=…)
+	@SIGNALBOX_FUZZ_REQUESTS=$(or $(REQUESTS),50000) SIGNALBOX_FUZZ_SEED=$(or $(SEED),1) \
+		$(PY) -m pytest -q -n 0 tests/integration/webhooks/test_fuzz.py
 
 simulate: setup-dev ## 200 000 random runs of the machine with a crash after any flush (SCHEDULES=…)
 	@SIGNALBOX_SIMULATE_SCHEDULES=$(or $(SCHEDULES),200000) $(PY) -m pytest -q -n 2 tests/simulation

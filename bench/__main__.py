@@ -12,10 +12,11 @@ from pathlib import Path
 
 import uvloop
 
-from bench import actions, e2e, scheduler, up
+from bench import actions, e2e, ingress, scheduler, up
 
 PARTS: Mapping[str, Callable[[Path], Awaitable[dict[str, float]]]] = {
-    "e2e": e2e.measure, "actions": actions.measure, "scheduler": scheduler.measure, "up": up.measure,
+    "e2e": e2e.measure, "actions": actions.measure, "ingress": ingress.measure, "scheduler": scheduler.measure,
+    "up": up.measure,
 }  # fmt: skip
 
 

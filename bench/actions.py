@@ -38,7 +38,7 @@ async def measure(folder: Path) -> dict[str, float]:
     async with servers(folder) as environment:
         await migrate(environment["SIGNALBOX_DATABASE_URL"])
         async with installation(folder, environment) as running:
-            tenant = await make_tenant(running)
+            tenant = await make_tenant(running.services)
             many = await tenant.hook(_workflow("many", _pure(_ACTIONS)))
             one = await tenant.hook(_workflow("one", _pure(1)))
             local = await tenant.hook(_workflow("local", [_RECORD]))

@@ -47,6 +47,7 @@ class Hook:
 
     url: str
     headers: Mapping[str, str]
+    secret: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +111,19 @@ class Tenant:
         trigger = (await self.store(workflow))["triggers"][0]
         signature = hmac.new(trigger["secret"].encode(), BODY, hashlib.sha256).hexdigest()
         headers = {"X-Signature-256": signature, "Content-Type": "application/json"}
-        return Hook(f"{self.webhooks}/webhooks/{trigger['id']}", headers)
+        return Hook(f"{self.webhooks}/webhooks/{trigger['id']}", headers, trigger["secret"])
 
 
-async def make_tenant(running: Installation) -> Tenant:
+async def make_tenant(services: Mapping[str, ServiceProcess]) -> Tenant:
     """The tenant of a measurement, with an owner's key."""
-    gateway = running.services["gateway"].url + "/api/v1"
+    gateway = services["gateway"].url + "/api/v1"
     async with aiohttp.ClientSession() as session:
         platform = {"Authorization": f"Bearer {PLATFORM_KEY}"}
         tenant = await _post(session, f"{gateway}/admin/tenants", {"slug": "bench", "name": "Bench"}, platform)
         keys = f"{gateway}/admin/tenants/{tenant['id']}/api-keys"
         key = await _post(session, keys, {"name": "bench", "role": "owner"}, platform)
     headers = {"Authorization": f"Bearer {key['key']}", "X-Tenant-ID": tenant["id"]}
-    return Tenant(gateway, running.services["webhooks"].url, headers)
+    return Tenant(gateway, services["webhooks"].url, headers)
 
 
 async def _post(session: aiohttp.ClientSession, url: str, body: Any, headers: Mapping[str, str]) -> Any:

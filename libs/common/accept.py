@@ -7,6 +7,7 @@ was answered with 202 runs, and it runs once, because taking an execution is a c
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from uuid import UUID
 
@@ -17,10 +18,12 @@ from libs.common.bus.messages import Ready, ReadyBatch, encode
 from libs.common.bus.protocol import Bus
 from libs.common.clock import new_id
 from libs.common.db.accepting import CallRow, ExecutionRow, insert_accepted
+from libs.common.db.deliveries import Delivery, claim_deliveries, find_deliveries
 from libs.common.db.events import RaisedEvent, Started, raise_events
 from libs.common.db.group_commit import GroupCommit
 from libs.common.db.idempotency import claim_key
 from libs.common.db.pool import Connection, Database
+from libs.common.db.webhook_calls import CallAnswer, known_calls, note_answers
 from libs.common.domain.events import NewEvent
 from libs.common.errors import IdempotencyMismatch, Unavailable
 from libs.common.telemetry import metrics
@@ -79,6 +82,39 @@ class NewExecution(msgspec.Struct, frozen=True):
         return Ready(self.tenant_id, self.id, 0, self.workflow_id, self.version, snapshot, self.traceparent)
 
 
+class Arrival(msgspec.Struct, frozen=True):
+    """A call that starts an execution. `delivery`: SHA-256 of what its sender calls it; `event`: raised in the same
+    commit.
+    """
+
+    execution: NewExecution
+    call: CallRow
+    delivery: bytes | None = None
+    event: NewEvent | None = None
+
+    @property
+    def claim(self) -> Delivery | None:
+        """The name that this call claims, if its sender has named it."""
+        new = self.execution
+        return None if self.delivery is None else Delivery(
+            new.tenant_id, self.call.trigger_id, self.delivery, new.id
+        )  # fmt: skip
+
+
+class Spooled(msgspec.Struct, frozen=True):
+    """A call that waited on a disk: one that starts something, or one that is only logged."""
+
+    arrival: Arrival | None = None
+    call: CallRow | None = None
+
+    @property
+    def row(self) -> CallRow:
+        """The call as it is logged."""
+        row = self.call if self.arrival is None else self.arrival.call
+        assert row is not None  # one of the two is there
+        return row
+
+
 class _Entry(msgspec.Struct, frozen=True):
     execution: NewExecution | None
     call: CallRow | None
@@ -91,6 +127,9 @@ class Acceptor:
         self._database = database
         self._announcer = Announcer(bus)
         self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
+        self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=metrics.observe_accept_flush)
+        self._spooled = GroupCommit[Spooled, None](self._deliver, max_batch=128, lanes=1)
+        self._notes = GroupCommit[CallAnswer, None](self._note, lanes=1)
         self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent]](self._raise, max_batch=_RAISES_TOGETHER)
 
     async def accept(self, new: NewExecution, call: CallRow | None = None) -> UUID:
@@ -98,9 +137,34 @@ class Acceptor:
         await self._commits.submit(_Entry(new, call))
         return new.id
 
+    async def accept_call(self, arrival: Arrival) -> UUID:
+        """The call is committed with its execution, or with that of the first call of the same name: that one's id.
+
+        Raises `Unavailable` when the database is away. A call without a name and without an event costs no more than
+        `accept`.
+        """
+        if arrival.delivery is None and arrival.event is None:
+            return await self.accept(arrival.execution, arrival.call)
+        return await self._arrivals.submit(arrival)
+
+    async def deliver(self, calls: Sequence[Spooled]) -> list[BaseException | None]:
+        """Calls that waited are committed, each once however often it is delivered: None or the error of each."""
+        return await self._spooled.submit_all(calls)
+
+    async def find_delivery(self, tenant_id: UUID, trigger_id: UUID, delivery: bytes) -> UUID | None:
+        """What the first call of this name has started, if there was one. Raises `Unavailable`."""
+        key = (tenant_id, trigger_id, delivery)
+        async with self._database.connection() as connection:
+            return (await find_deliveries(connection, [key])).get(key)
+
     async def log_call(self, call: CallRow) -> None:
         """A call that starts nothing is committed. Raises `Unavailable` when the database is away."""
         await self._commits.submit(_Entry(None, call))
+
+    def note_answer(self, answer: CallAnswer) -> None:
+        """What a call was answered that is on record already: stored soon, if the database is there."""
+        with suppress(Unavailable):
+            self._notes.enqueue(answer).add_done_callback(_noted)
 
     async def accept_once(self, new: NewExecution, key: str, request_hash: bytes) -> tuple[UUID, bool]:
         """As `accept`, at most once for this key: the execution's id, and whether it was there already.
@@ -146,6 +210,9 @@ class Acceptor:
     async def close(self) -> None:
         """Everything taken is committed and announced."""
         await self._commits.close()
+        await self._arrivals.close()
+        await self._notes.close()
+        await self._spooled.close()
         await self._raises.close()
         await self._announcer.close()
 
@@ -157,12 +224,60 @@ class Acceptor:
         self.announce(new)
         return [None] * len(batch)
 
+    async def _take(self, batch: Sequence[Arrival]) -> list[UUID]:
+        async with self._database.transaction() as connection:
+            ids, first, raised = await _store_arrivals(connection, batch)
+        self.announce(first)
+        self.announce_raised(raised)
+        return ids
+
+    async def _deliver(self, batch: Sequence[Spooled]) -> list[None]:
+        async with self._database.transaction() as connection:
+            known = await known_calls(connection, [(one.row.tenant_id, one.row.id) for one in batch])
+            fresh = [one for one in batch if one.row.id not in known]
+            arrivals = [one.arrival for one in fresh if one.arrival is not None]
+            _, first, raised = await _store_arrivals(connection, arrivals)
+            await insert_accepted(connection, [], [one.call for one in fresh if one.call is not None])
+        self.announce(first)
+        self.announce_raised(raised)
+        return [None] * len(batch)
+
+    async def _note(self, batch: Sequence[CallAnswer]) -> Sequence[None]:
+        async with self._database.connection() as connection:
+            await note_answers(connection, batch)
+        return [None] * len(batch)
+
     async def _raise(self, batch: Sequence[Sequence[NewEvent]]) -> list[list[RaisedEvent]]:
         async with self._database.transaction() as connection:
             raised = await raise_events(connection, [event for events in batch for event in events])
         self.announce_raised(raised)
         answers = iter(raised)
         return [list(islice(answers, len(events))) for events in batch]
+
+
+async def _store_arrivals(
+    connection: Connection, arrivals: Sequence[Arrival]
+) -> tuple[list[UUID], list[NewExecution], list[RaisedEvent]]:
+    """The calls are on record: the execution that each stands for, those that are new, and what events did."""
+    held = await claim_deliveries(connection, [one.claim for one in arrivals if one.claim is not None])
+    ids = [one.execution.id if one.claim is None else held[one.claim.key] for one in arrivals]
+    first = [one for one, held_id in zip(arrivals, ids, strict=True) if one.execution.id == held_id]
+    raised = await raise_events(connection, [one.event for one in first if one.event is not None])
+    calls = [_as_taken(one, held_id) for one, held_id in zip(arrivals, ids, strict=True)]
+    await insert_accepted(connection, [one.execution.row() for one in first], calls)
+    return ids, [one.execution for one in first], raised
+
+
+def _noted(note: "asyncio.Future[None]") -> None:
+    if not note.cancelled() and note.exception() is not None:
+        _log.debug("the answer of a call is not on record", reason=str(note.exception()))
+
+
+def _as_taken(arrival: Arrival, execution_id: UUID) -> CallRow:
+    """The call as it is logged: one that came before is a duplicate, and points at what the first has started."""
+    if execution_id == arrival.execution.id:
+        return arrival.call
+    return msgspec.structs.replace(arrival.call, outcome="duplicate", execution_id=execution_id)
 
 
 def _ready(started: Started) -> Ready:

@@ -86,6 +86,18 @@ class Settings(msgspec.Struct, frozen=True):
     egress_allow: Annotated[
         Networks, Meta(description="Networks that actions may call although they are private, comma-separated")
     ] = Networks()
+    trusted_proxies: Annotated[
+        Networks, Meta(description="Networks of our own proxies, whose X-Forwarded-For is believed, comma-separated")
+    ] = Networks()
+    webhook_rate: Annotated[
+        str, Meta(pattern=r"^([1-9][0-9]{0,8}/[smhd])?$(?!\n)", description="Calls of a webhook, as 100/m; empty: any")
+    ] = ""
+    spool_dir: Annotated[
+        str, Meta(description="Folder for webhook calls that come while PostgreSQL is away; empty: they get 503")
+    ] = ""
+    spool_bytes: Annotated[
+        int, Meta(ge=1_048_576, le=2**40, description="Most bytes in that folder; beyond, calls get 503")
+    ] = 1_073_741_824
     smtp_url: Annotated[
         Secret, Meta(description="Mail server: smtp://user:password@host:587 (STARTTLS), smtps://… or smtp+plain://…")
     ] = Secret()

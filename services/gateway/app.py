@@ -55,6 +55,8 @@ from services.gateway.routes import (
     secrets,
     testing,
     triggers,
+    webhook_logs,
+    webhook_trials,
     workflows,
 )
 from services.gateway.tenant_feed import TenantFeeds
@@ -67,6 +69,7 @@ _ROUTERS = (
     running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
     execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER,
     events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
+    webhook_logs.ROUTER, webhook_trials.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
@@ -83,6 +86,8 @@ _BODIES = (
     *records.BODIES,
     *events.BODIES,
     *approvals.BODIES,
+    *webhook_logs.BODIES,
+    *webhook_trials.BODIES,
 )
 
 

@@ -4,7 +4,6 @@ Unreadable JSON is refused with one sentence (400), a wrong content type with 41
 shape with every fault by its path (422). Nothing that comes out of here names one key twice.
 """
 
-import json
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -13,7 +12,7 @@ from litestar.datastructures import State
 
 from libs.common.domain.faults import is_array, is_object, struct_faults
 from libs.common.errors import InvalidInput, MalformedInput, UnsupportedType
-from libs.common.json_input import decode_json
+from libs.common.json_input import check_unique_names, decode_json
 
 JSON_TYPES = frozenset({"application/json", "application/merge-patch+json", "text/json"})
 
@@ -57,7 +56,7 @@ def _parse(raw: bytes) -> Any:
     if not raw.strip():
         raise MalformedInput("The body is empty; a JSON object is expected.")
     value: Any = decode_json(raw)
-    _check_unique_names(raw)
+    check_unique_names(raw, value)
     return value
 
 
@@ -79,18 +78,3 @@ def _check_content_type(header: str | None) -> None:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "charset" and value.strip(' "').lower() not in ("utf-8", "utf8"):
             raise UnsupportedType("The body must be UTF-8.")
-
-
-def _check_unique_names(raw: bytes) -> None:
-    # Which of two equal names counts depends on the reader (RFC 8259, section 4): a body with any is refused.
-    # Numbers stay text here: turning one with thousands of digits into an int is slow, and refused by Python.
-    json.loads(raw, object_pairs_hook=_unique, parse_int=str, parse_float=str)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise MalformedInput(f"The name {twice[:100]!r} stands twice in one object of the body.")
-    return names

@@ -1,8 +1,9 @@
-"""Duty: day partitions made ahead; idempotency keys, ids of events, results of local actions, worker rows, waits for
-events and runs of schedules that are out of date, gone.
+"""Duty: day partitions made ahead; idempotency keys, ids of events and of webhook deliveries, results of local actions,
+worker rows, waits for events and runs of schedules that are out of date, gone.
 """
 
 from libs.common.clock import Clock
+from libs.common.db.deliveries import forget_old_deliveries
 from libs.common.db.event_ids import forget_old_event_ids
 from libs.common.db.event_waits import forget_idle_waits
 from libs.common.db.idempotency import forget_old_keys
@@ -30,6 +31,7 @@ class Housekeeping:
             await forget_old_keys(connection)
             await forget_old_results(connection)
             await forget_old_event_ids(connection)
+            await forget_old_deliveries(connection)
             await forget_old_workers(connection)
             await forget_idle_waits(connection)
             await forget_runs_of_gone(connection)

@@ -4,29 +4,34 @@ The endpoint is a plain ASGI handler inside Litestar's routing: it takes any met
 is what signatures are made over, and it is the hottest path of the product.
 """
 
+import asyncio
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import msgspec
 from litestar import Litestar, Request, Response, asgi
 from litestar.exceptions import NotFoundException
 from structlog.contextvars import bind_contextvars
 
 from libs.common.clock import new_id
-from libs.common.errors import NotFound
+from libs.common.errors import NotFound, SignalboxError
 from libs.common.parts import Parts
 from libs.common.problems import problem_for
 from libs.common.runtime import AsgiApp, Checks
+from libs.common.settings import Networks
 from libs.common.telemetry import metrics
 from services.webhooks.call import Call, Send, read_call
-from services.webhooks.ingress import Answer, Ingress
+from services.webhooks.door import Door
+from services.webhooks.endings import Endings
+from services.webhooks.ingress import Ingress
+from services.webhooks.rates import SharedRates
+from services.webhooks.spool import Spool
 from services.webhooks.triggers import TriggerCache
 
 _ROUTE = "/webhooks/{trigger_id}"
-_JSON = "application/json"
 _MAX_REQUEST_ID = 128
-
-_encode = msgspec.json.Encoder().encode
+_WRITE_SECONDS = 60.0
+"""So often what samples of refused calls do not stand for yet is written."""
 
 
 class WebhooksService:
@@ -34,36 +39,64 @@ class WebhooksService:
 
     def __init__(self, parts: Parts) -> None:
         settings = parts.settings
-        triggers = TriggerCache(parts.database, parts.vault, settings.cache_seconds)
-        ingress = Ingress(triggers, parts.acceptor, parts.clock, settings.max_body_bytes)
-        self.app: AsgiApp = create_app(ingress, settings.max_header_bytes)
+        spool = Spool(Path(settings.spool_dir), settings.spool_bytes) if settings.spool_dir else None
+        self._door = Door(parts.acceptor, spool)
+        triggers = TriggerCache(
+            parts.database, parts.vault, settings.cache_seconds, settings.webhook_rate, outlives=spool is not None
+        )
+        self._rates = SharedRates(settings.redis_url.reveal())
+        self._endings = Endings(parts.database, settings.redis_url.reveal())
+        self._ingress = Ingress(triggers, self._door, parts.clock, self._rates, self._endings, settings.max_body_bytes)
+        self._writing: asyncio.Task[None] | None = None
+        self.app: AsgiApp = create_app(self._ingress, settings.max_header_bytes, settings.trusted_proxies)
         self.checks: Checks = {"database": parts.database_answers}
 
     async def start(self) -> None:
         """Ready as soon as it listens."""
+        self._door.start()
+        self._writing = asyncio.get_running_loop().create_task(self._keep_writing())
 
     async def stop(self) -> None:
-        """The server has let every request end before."""
+        """The server has let every request end before. What samples do not stand for yet is written."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait([self._writing])
+        await self._write_due()
+        await self._door.stop()
+        await self._rates.close()
+        await self._endings.close()
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await asyncio.sleep(_WRITE_SECONDS)
+            await self._write_due()
+
+    async def _write_due(self) -> None:
+        for row in self._ingress.refusals.due():
+            try:
+                await self._door.log_call(row)
+            except SignalboxError:
+                self._ingress.refusals.give_back([row])
 
 
-def create_app(ingress: Ingress, max_header_bytes: int) -> Litestar:
-    """The ASGI application of the service."""
+def create_app(ingress: Ingress, max_header_bytes: int, trusted: Networks) -> Litestar:
+    """The ASGI application of the service. `trusted`: where our own proxies are."""
 
     @asgi("/webhooks", is_mount=True, copy_scope=False)
     async def webhooks(scope: Any, receive: Any, send: Any) -> None:
         started, method = perf_counter(), str(scope["method"])
         request_id = str(new_id())
         try:
-            call = read_call(scope, max_header_bytes)
+            call = read_call(scope, max_header_bytes, trusted)
             request_id = _request_id(call, request_id)
             bind_contextvars(request_id=request_id, trace_id=call.header("traceparent")[3:35])
             trigger_id, token = _address(call)
-            answer = await ingress.handle(call, trigger_id, token, receive)
-            status, headers, body = _accepted(answer)
+            reply = await ingress.handle(call, trigger_id, token, receive, request_id)
+            status, headers, body = reply.status, dict(reply.headers), reply.body
         except Exception as error:  # noqa: BLE001 - every error has its answer; the unexpected ones are logged there
             status, headers, body = problem_for(error, request_id)
         headers["x-request-id"] = request_id
-        await _send(send, status, headers, body)
+        await _send(send, status, headers, b"" if method == "HEAD" else body)
         metrics.observe_http("webhooks", method, _ROUTE, status, perf_counter() - started)
 
     return Litestar(
@@ -88,13 +121,6 @@ def _address(call: Call) -> tuple[str, str | None]:
     if len(parts) > 2:
         raise NotFound("There is no such webhook.")
     return parts[0], parts[1] if len(parts) == 2 else None
-
-
-def _accepted(answer: Answer) -> tuple[int, dict[str, str], bytes]:
-    headers = {"content-type": _JSON}
-    if answer.execution_id is not None:
-        headers["location"] = f"/api/v1/executions/{answer.execution_id}"
-    return 202, headers, _encode(answer)
 
 
 async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:

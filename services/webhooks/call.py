@@ -1,12 +1,14 @@
 """One webhook call as it came in, read from ASGI: bounded in size, not yet judged."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from math import inf
 from typing import Any
 
 import msgspec
 
 from libs.common.errors import MalformedInput, TooLarge
+from libs.common.settings import Network
+from services.webhooks.address import caller_address
 
 _MOST_DIGITS = 15
 """Of a number that is worth reading: Python refuses some thousands of them."""
@@ -32,8 +34,10 @@ class Call(msgspec.Struct, frozen=True):
         return self.headers.get(name, "")
 
 
-def read_call(scope: Scope, max_header_bytes: int) -> Call:
-    """The call's head. Raises `MalformedInput` when the header block is too large."""
+def read_call(scope: Scope, max_header_bytes: int, trusted: Sequence[Network] = ()) -> Call:
+    """The call's head; its address as proxies in `trusted` networks say. Raises `MalformedInput` when the header block
+    is too large.
+    """
     raw: list[tuple[bytes, bytes]] = scope["headers"]
     if sum(len(name) + len(value) for name, value in raw) > max_header_bytes:
         raise MalformedInput(f"The headers are larger than {max_header_bytes} bytes.")
@@ -41,8 +45,9 @@ def read_call(scope: Scope, max_header_bytes: int) -> Call:
     for name, value in raw:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    client = scope.get("client") or ("", 0)
-    return Call(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, client[0])
+    peer: str = (scope.get("client") or ("", 0))[0]
+    ip = caller_address(peer, headers.get("x-forwarded-for", ""), trusted) if trusted else peer
+    return Call(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, ip)
 
 
 async def read_body(call: Call, receive: Receive, limit_bytes: int) -> bytes:

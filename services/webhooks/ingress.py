@@ -1,85 +1,100 @@
-"""What happens to a webhook call: find the trigger, judge the call, commit it, answer.
+"""What happens to a webhook call: find the trigger, check the call, commit it, answer.
 
-    find 404 ─ enabled 404 ─ method 405 ─ size 413 ─ credential 401 ─ body 400 ─ conditions ─┬─ hold: execution, 202
-                                                                                             └─ not: no execution, 202
+    exists 404 ─ enabled 404 ─ method 405 ─ address 403 ─ origin 403 ─ size 413 ─ type 415 ─ rate 429 ─ credential 401
+    ─ duplicate (the first answer again) ─ body 400 ─ schema 422 ─ conditions 202 ─▶ execution, 202
 
-Every call to a trigger that exists is committed with what became of it before it is answered; an accepted one in the
-same commit as its execution. The body is checked against its signature as the bytes that came, and parsed only
-afterwards.
+Every call to a trigger that exists is on record with what became of it before it is answered (of a flood of refused
+ones a sample, see `refusals`); an accepted one in the same commit as its execution. The body is checked against its
+signature as the bytes that came, and parsed only afterwards. What a trigger does not use costs its calls nothing.
 """
 
+import asyncio
 from time import perf_counter
 from typing import Any, NoReturn
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from libs.common.accept import Acceptor, NewExecution
+from libs.common.accept import Arrival, NewExecution
+from libs.common.cache.rates import RateLimiter
 from libs.common.clock import Clock, new_id, random_token
 from libs.common.db.accepting import CallRow
-from libs.common.domain.scope import build_scope
-from libs.common.domain.template_error import TemplateError
+from libs.common.db.execution_ends import Ended
+from libs.common.db.webhook_calls import CallAnswer
+from libs.common.domain.events import NewEvent
 from libs.common.domain.trigger import ApiKeyAuth
-from libs.common.errors import (
-    MalformedInput,
-    MethodNotAllowed,
-    NotFound,
-    SignalboxError,
-    Unauthenticated,
-)
-from libs.common.json_input import decode_json
+from libs.common.errors import NotFound, SignalboxError, TooLarge, Unauthenticated
 from libs.common.problems import STATUSES
 from libs.common.security.redaction import redact_headers, redact_query
 from libs.common.telemetry import metrics
 from libs.common.telemetry.tracing import format_traceparent, new_trace, parse_traceparent
-from services.webhooks.call import Call, Receive, read_body
+from libs.common.webhook_payloads import NOTHING, Payload, read_payload
+from libs.common.webhook_rules import ACCEPTED, Judged, call_data, event_data, input_json, judge, scope_of
+from services.webhooks import answers
+from services.webhooks.admission import Refused, read_whole, refused_by_head, refused_by_rate, refused_by_type
+from services.webhooks.answers import Reply
+from services.webhooks.call import Call, Receive
 from services.webhooks.checks import failed_check
+from services.webhooks.cross_origin import options, seen_by_pages
+from services.webhooks.delivery_ids import delivery_of
+from services.webhooks.door import Door
+from services.webhooks.endings import Endings
+from services.webhooks.refusals import BODY_BYTES, Refusals
 from services.webhooks.triggers import TriggerCache, WebhookTrigger
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What a call that was not refused gets. `execution_id` is None when the trigger's conditions did not hold."""
+class Visit(msgspec.Struct, frozen=True):
+    """A call at its trigger. `kept`: the call as it may be kept, shown and given to the workflow: no credentials.
+    `started`: by the clock that measures durations.
+    """
 
-    success: bool
-    execution_id: UUID | None
-    message: str
+    trigger: WebhookTrigger
+    call: Call
+    kept: Call
+    started: float
+    request_id: str
 
-
-class Refused(msgspec.Struct, frozen=True):
-    """Why a call was refused: the name of the check, and the error that the caller gets."""
-
-    check: str
-    error: SignalboxError
-
-
-class Payload(msgspec.Struct, frozen=True):
-    """A body as a value, and the same as JSON text."""
-
-    value: Any
-    json: bytes
+    def row(self, outcome: str, status: int, body: bytes | None, **more: Any) -> CallRow:
+        """As it is logged."""
+        row, kept = self.trigger.row, self.kept
+        return CallRow(
+            row.tenant_id, new_id(), row.id, more.pop("execution_id", None), outcome, status, kept.method, kept.query,
+            (more.pop("headers", None) or _encode(kept.headers)).decode(), body, kept.ip,
+            kept.header("user-agent")[:400], int((perf_counter() - self.started) * 1_000_000), version=row.version,
+            **more,
+        )  # fmt: skip
 
 
 class Ingress:
     """Judges calls and commits them."""
 
-    def __init__(self, triggers: TriggerCache, acceptor: Acceptor, clock: Clock, max_body_bytes: int) -> None:
-        self._triggers, self._acceptor, self._clock, self._max_body_bytes = triggers, acceptor, clock, max_body_bytes
+    def __init__(
+        self, triggers: TriggerCache, door: Door, clock: Clock, rates: RateLimiter, endings: Endings,
+        max_body_bytes: int,
+    ) -> None:  # fmt: skip
+        self._triggers, self._door, self._clock, self._rates = triggers, door, clock, rates
+        self._endings, self._max_body_bytes = endings, max_body_bytes
+        self.refusals = Refusals()
 
-    async def handle(self, call: Call, trigger_id: str, path_token: str | None, receive: Receive) -> Answer:
-        """Commit the call and say what became of it. Raises the error that a refused call gets, after committing it."""
+    async def handle(
+        self, call: Call, trigger_id: str, path_token: str | None, receive: Receive, request_id: str = ""
+    ) -> Reply:
+        """Commit the call and say what became of it. Raises the error that a refused call gets, after logging it."""
         started = perf_counter()
         trigger = await self._find(trigger_id)
-        judged = await self._judge(trigger, call, path_token, receive)
-        kept = _without_credentials(trigger, call)
-        if isinstance(judged, Refused):
-            await self._refuse(trigger, kept, judged, started)
-        body, payload = judged
-        return await self._commit(trigger, kept, body, payload, started)
+        visit = Visit(trigger, call, _without_credentials(trigger, call), started, request_id)
+        if call.method == "OPTIONS" and trigger.row.runnable:
+            await self._door.log_call(visit.row("preflight", 204, None))
+            return options(trigger.config, call)
+        body = await self._check(visit, path_token, receive)
+        if isinstance(body, Refused):
+            await self._refuse(visit, body)
+        reply = await self._take(visit, body)
+        return reply.with_headers(seen_by_pages(trigger.config, call))
 
     async def _find(self, trigger_id: str) -> WebhookTrigger:
         try:
@@ -91,64 +106,155 @@ class Ingress:
             _unknown()
         return trigger
 
-    async def _judge(
-        self, trigger: WebhookTrigger, call: Call, path_token: str | None, receive: Receive
-    ) -> "tuple[bytes, Payload] | Refused":
-        """The body and its value, or why the call is refused. The order of the checks is part of the contract."""
-        if not trigger.row.runnable:
-            return Refused("disabled", NotFound("There is no such webhook."))
-        if call.method not in trigger.config.methods:
-            return Refused("method", MethodNotAllowed(trigger.config.methods))
-        try:
-            body = await read_body(call, receive, min(trigger.config.max_bytes, self._max_body_bytes))
-        except SignalboxError as error:
-            return Refused(error.slug, error)
+    async def _check(self, visit: Visit, path_token: str | None, receive: Receive) -> bytes | Refused:
+        """The body of a call that may come in, or why it is refused. The order of checks is part of the contract."""
+        trigger, call = visit.trigger, visit.call
+        if (refused := refused_by_head(trigger, call)) is not None:
+            return refused
+        body = await read_whole(trigger, call, receive, self._max_body_bytes)
+        if isinstance(body, Refused):
+            return body
+        refused = refused_by_type(trigger, call, body) or await refused_by_rate(trigger, self._rates, body)
+        if refused is not None:
+            return refused
         check = failed_check(trigger.config, trigger.credentials, call, path_token, body, self._clock.now())
-        if check is not None:
-            return Refused(check, Unauthenticated("The call is not authenticated."))
-        try:
-            return body, _payload(call, body)
-        except MalformedInput as error:
-            return Refused("body", error)
+        return body if check is None else Refused(check, Unauthenticated("The call is not authenticated."), body)
 
-    async def _refuse(self, trigger: WebhookTrigger, call: Call, refused: Refused, started: float) -> NoReturn:
+    async def _take(self, visit: Visit, body: bytes) -> Reply:
+        """Read the call, and start what it starts."""
+        trigger, kept, now = visit.trigger, visit.kept, self._clock.now()
+        payload = self._payload(visit, body)
+        value = None if isinstance(payload, Refused) else payload.value
+        data = call_data(kept.method, trigger.row.id, kept.query, kept.headers, value)
+        delivery = delivery_of(trigger, visit.call, data, now)
+        if isinstance(payload, Refused):
+            return await self._stopped(visit, payload, delivery)
+        judged = judge(trigger.rules, trigger.facts, data, now)
+        if judged.error is not None:
+            return await self._stopped(visit, Refused(judged.outcome, judged.error, body), delivery)
+        if judged.outcome != ACCEPTED:
+            return await self._no_match(visit, judged.outcome, body, delivery)
+        return await self._commit(visit, body, payload, judged, delivery)
+
+    def _payload(self, visit: Visit, body: bytes) -> Payload | Refused:
+        if not body:
+            return NOTHING
+        call = visit.call
+        try:
+            return read_payload(
+                call.header("content-type"), call.header("content-encoding"), body, self._max_body_bytes
+            )  # fmt: skip
+        except SignalboxError as error:
+            return Refused("size" if isinstance(error, TooLarge) else "body", error, body)
+
+    async def _stopped(self, visit: Visit, refused: Refused, delivery: bytes | None) -> Reply:
+        """Refuse the call, unless it came before and was accepted then: a sender may change what it sends again."""
+        return await self._known(visit, refused.body, delivery) or await self._refuse(visit, refused)
+
+    async def _no_match(self, visit: Visit, outcome: str, body: bytes, delivery: bytes | None) -> Reply:
+        known = await self._known(visit, body, delivery)
+        if known is not None:
+            return known
+        metrics.count_webhook_call(outcome)
+        await self._door.log_call(visit.row(outcome, 202, body, body_bytes=len(body)))
+        return answers.nothing_started()
+
+    async def _known(self, visit: Visit, body: bytes | None, delivery: bytes | None) -> Reply | None:
+        """The first answer again, if a call of this name has started something."""
+        row = visit.trigger.row
+        if delivery is None:
+            return None
+        execution_id = await self._door.find_delivery(row.tenant_id, row.id, delivery)
+        if execution_id is None:
+            return None
+        await self._door.log_call(visit.row("duplicate", 202, body, execution_id=execution_id))
+        return self._as_before(execution_id)
+
+    def _as_before(self, execution_id: UUID) -> Reply:
+        metrics.count_webhook_call("duplicate")
+        return answers.accepted(execution_id).with_headers({"idempotent-replayed": "true"})
+
+    async def _refuse(self, visit: Visit, refused: Refused) -> NoReturn:
+        row = visit.trigger.row
         metrics.count_webhook_call(refused.check)
-        _log.info("call refused", check=refused.check, tenant_id=trigger.row.tenant_id, trigger_id=trigger.row.id)
+        _log.info("call refused", check=refused.check, tenant_id=row.tenant_id, trigger_id=row.id)
         status, _ = STATUSES[refused.error.slug]
-        headers = _encode(call.headers)
-        await self._acceptor.log_call(_call_row(trigger, call, refused.check, status, headers, None, started))
+        body = None if refused.body is None else refused.body[:BODY_BYTES]
+        size = None if refused.body is None else len(refused.body)
+        logged = self.refusals.sample(
+            visit.row(refused.check, status, body, detail=refused.error.detail[:1_000], body_bytes=size)
+        )
+        if logged is not None:
+            await self._door.log_call(logged)
         raise refused.error
 
     async def _commit(
-        self, trigger: WebhookTrigger, call: Call, body: bytes, payload: Payload, started: float
-    ) -> Answer:
-        query = dict(parse_qsl(call.query, keep_blank_values=True))
-        # The address as it is without a token: what templates see is stored, shown and sent on.
-        url = f"/webhooks/{trigger.row.id}"
-        webhook = {"method": call.method, "url": url, "query": query, "headers": call.headers, "body": payload.value}
-        headers_json = _encode(call.headers)
-        failed = _failed_condition(trigger, webhook)
-        if failed is not None:
-            metrics.count_webhook_call(failed)
-            await self._acceptor.log_call(_call_row(trigger, call, failed, 202, headers_json, body, started))
-            return Answer(True, None, "The conditions of the trigger do not hold; nothing was started.")
-        webhook |= {"headers": msgspec.Raw(headers_json), "body": msgspec.Raw(payload.json)}
-        row = trigger.row
+        self, visit: Visit, body: bytes, payload: Payload, judged: Judged, delivery: bytes | None
+    ) -> Reply:
+        row, headers = visit.trigger.row, _encode(visit.kept.headers)
         new = NewExecution(
-            row.tenant_id, row.workflow_id, row.version, row.id, row.key, "webhook", _encode(webhook),
-            traceparent=_traceparent(call),
+            row.tenant_id, row.workflow_id, row.version, row.id, row.key, "webhook",
+            input_json(judged.data, headers, payload), traceparent=_traceparent(visit.call),
         )  # fmt: skip
-        await self._acceptor.accept(new, _call_row(trigger, call, "accepted", 202, headers_json, body, started, new.id))
-        metrics.count_webhook_call("accepted")
-        _log.debug(
-            "call accepted", tenant_id=row.tenant_id, trigger_id=row.id, execution_id=new.id,
-            trace_id=new.traceparent[3:35],
+        said = self._custom(visit, judged, new.id)
+        logged = visit.row(
+            ACCEPTED, 202 if said is None else said.status, body, execution_id=new.id, headers=headers,
+            body_bytes=len(body), answer=None if said is None else said.logged(),
         )  # fmt: skip
-        return Answer(True, new.id, "The workflow has been started.")
+        arrival = Arrival(new, logged, delivery, _event(judged, new))
+        if visit.trigger.config.response.mode == "sync":
+            return await self._commit_and_wait(visit, arrival)
+        held, _ = await self._door.accept(arrival)
+        if held != new.id:
+            return self._again(visit, judged, held)
+        _accepted(new)
+        return said or answers.accepted(new.id)
+
+    async def _commit_and_wait(self, visit: Visit, arrival: Arrival) -> Reply:
+        """What the workflow says, if it ends in time. A call that came before waits for the end of the first."""
+        new = arrival.execution
+        with self._endings.expecting(new.tenant_id, new.id) as ending:
+            held, spooled = await self._door.accept(arrival)
+            if spooled:
+                return answers.accepted(new.id)  # it runs when PostgreSQL is back: nobody can wait for that
+            if held == new.id:
+                _accepted(new)
+                reply = await self._said(visit, new.id, ending)
+            else:
+                metrics.count_webhook_call("duplicate")
+                with self._endings.expecting(new.tenant_id, held) as ending:
+                    reply = (await self._said(visit, held, ending)).with_headers({"idempotent-replayed": "true"})
+        spent = int((perf_counter() - visit.started) * 1_000_000)
+        self._door.acceptor.note_answer(
+            CallAnswer(new.tenant_id, arrival.call.id, reply.status, reply.logged(), spent)
+        )  # fmt: skip
+        return reply
+
+    async def _said(self, visit: Visit, execution_id: UUID, ending: "asyncio.Future[Ended]") -> Reply:
+        response = visit.trigger.config.response
+        try:
+            async with asyncio.timeout(response.timeout_seconds):
+                end = await ending
+        except TimeoutError:
+            return answers.too_slow(execution_id, response.timeout_seconds, visit.request_id)
+        return answers.said_by_workflow(
+            end.status, end.output, end.responded, execution_id, response.format, visit.request_id
+        )
+
+    def _again(self, visit: Visit, judged: Judged, held: UUID) -> Reply:
+        before = self._as_before(held)
+        said = self._custom(visit, judged, held)
+        return before if said is None else said.with_headers({"idempotent-replayed": "true"})
+
+    def _custom(self, visit: Visit, judged: Judged, execution_id: UUID) -> Reply | None:
+        trigger = visit.trigger
+        if not trigger.config.response.is_custom:
+            return None
+        scope = scope_of(trigger.facts, judged.data, self._clock.now())
+        return answers.custom(trigger.config, trigger.rules, scope, execution_id)
 
 
 def _without_credentials(trigger: WebhookTrigger, call: Call) -> Call:
-    """The call as it may be kept, shown and given to the workflow."""
     auth = trigger.config.auth
     credential = auth.header.lower() if isinstance(auth, ApiKeyAuth) else ""
     return msgspec.structs.replace(
@@ -156,18 +262,12 @@ def _without_credentials(trigger: WebhookTrigger, call: Call) -> Call:
     )
 
 
-def _failed_condition(trigger: WebhookTrigger, webhook: dict[str, Any]) -> str | None:
-    """The outcome of a call that starts nothing, or None. A condition that this call lets nobody evaluate (a template
-    names what it does not bring) does not hold, and is told apart in the log.
-    """
-    if trigger.conditions is None:
-        return None
-    try:
-        return None if trigger.conditions.matches(_scope(trigger, webhook)) else "no_match"
-    except TemplateError as error:
-        row = trigger.row
-        _log.info("condition failed", tenant_id=row.tenant_id, trigger_id=row.id, expression=error.expression[:200])
-        return "condition_error"
+def _accepted(new: NewExecution) -> None:
+    metrics.count_webhook_call(ACCEPTED)
+    _log.debug(
+        "call accepted", tenant_id=new.tenant_id, trigger_id=new.trigger_id, execution_id=new.id,
+        trace_id=new.traceparent[3:35],
+    )  # fmt: skip
 
 
 def _unknown() -> NoReturn:
@@ -175,35 +275,11 @@ def _unknown() -> NoReturn:
     raise NotFound("There is no such webhook.")
 
 
-def _payload(call: Call, body: bytes) -> Payload:
-    """The body as a value: JSON by its type or by default, forms as an object, any other text as a string."""
-    media_type = call.header("content-type").partition(";")[0].strip().lower()
-    if not body:
-        return Payload(None, b"null")
-    if media_type == "application/x-www-form-urlencoded":
-        form = dict(parse_qsl(_text(body), keep_blank_values=True))
-        return Payload(form, _encode(form))
-    if media_type.startswith("text/") or media_type.endswith(("/xml", "+xml")):
-        text = _text(body)
-        return Payload(text, _encode(text))
-    return Payload(decode_json(body), body)
-
-
-def _text(body: bytes) -> str:
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        raise MalformedInput("The body is not UTF-8.") from None
-
-
-def _scope(trigger: WebhookTrigger, webhook: dict[str, Any]) -> dict[str, Any]:
-    row = trigger.row
-    return build_scope(
-        {"id": str(row.id), "type": "webhook", "key": row.key},
-        webhook,
-        {},
-        {"id": str(row.workflow_id), "name": row.workflow_name, "version": row.version},
-        {"id": str(row.tenant_id), "slug": row.tenant_slug},
+def _event(judged: Judged, new: NewExecution) -> NewEvent | None:
+    if judged.event is None:
+        return None
+    return NewEvent(
+        new.tenant_id, new_id(), judged.event, event_data(judged.data), "webhook", traceparent=new.traceparent
     )
 
 
@@ -211,24 +287,3 @@ def _traceparent(call: Call) -> str:
     given = call.header("traceparent")
     trace = parse_traceparent(given) if given else None
     return format_traceparent(trace or new_trace(random_token(24)))
-
-
-def _call_row(
-    trigger: WebhookTrigger, call: Call, outcome: str, status: int, headers: bytes, body: bytes | None,
-    started: float, execution_id: UUID | None = None,
-) -> CallRow:  # fmt: skip
-    return CallRow(
-        tenant_id=trigger.row.tenant_id,
-        id=new_id(),
-        trigger_id=trigger.row.id,
-        execution_id=execution_id,
-        outcome=outcome,
-        status=status,
-        method=call.method,
-        query=call.query,
-        headers=headers.decode(),
-        body=body,
-        ip=call.ip,
-        user_agent=call.header("user-agent")[:400],
-        microseconds=int((perf_counter() - started) * 1_000_000),
-    )

@@ -13,12 +13,16 @@ import msgspec
 
 from libs.common.db.pool import Database
 from libs.common.db.webhook_triggers import WebhookTriggerRow, find_webhook_trigger
-from libs.common.domain.conditions import Conditions, compile_conditions
 from libs.common.domain.trigger import WebhookConfig
+from libs.common.domain.webhook_settings import Rate, parse_rate
+from libs.common.errors import Unavailable
 from libs.common.security.encryption import Vault
+from libs.common.webhook_rules import Facts, Rules, make_rules
 from services.webhooks.checks import Credentials, make_credentials
 
 _KEEP = 10_000
+_AWAY_SECONDS = 1.0
+"""So long a trigger is not looked for again once PostgreSQL was found away."""
 
 _decode_config = msgspec.json.Decoder(WebhookConfig).decode
 
@@ -28,15 +32,23 @@ class WebhookTrigger(msgspec.Struct, frozen=True):
 
     row: WebhookTriggerRow
     config: WebhookConfig
-    conditions: Conditions | None
     credentials: Credentials
+    facts: Facts
+    rules: Rules
+    rate: Rate | None
 
 
 class TriggerCache:
     """Finds triggers by id."""
 
-    def __init__(self, database: Database, vault: Vault, cache_seconds: float) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, cache_seconds: float, default_rate: str = "", *, outlives: bool = False
+    ) -> None:
+        """`default_rate`: for triggers that have none of their own; empty: any. `outlives`: while PostgreSQL is away a
+        trigger stays as it was.
+        """
         self._database, self._vault, self._cache_seconds = database, vault, cache_seconds
+        self._default_rate, self._outlives = default_rate, outlives
         self._known: OrderedDict[UUID, tuple[float, WebhookTrigger | None]] = OrderedDict()
 
     async def find(self, trigger_id: UUID) -> WebhookTrigger | None:
@@ -44,8 +56,14 @@ class TriggerCache:
         known = self._known.get(trigger_id)
         if known is not None and known[0] > monotonic():
             return known[1]
-        async with self._database.connection() as connection:
-            row = await find_webhook_trigger(connection, trigger_id)
+        try:
+            async with self._database.connection() as connection:
+                row = await find_webhook_trigger(connection, trigger_id)
+        except Unavailable:
+            if known is None or known[1] is None or not self._outlives:
+                raise
+            self._known[trigger_id] = (monotonic() + _AWAY_SECONDS, known[1])
+            return known[1]
         trigger = None if row is None else self._ready(row)
         self._known[trigger_id] = (monotonic() + self._cache_seconds, trigger)
         self._known.move_to_end(trigger_id)
@@ -59,5 +77,13 @@ class TriggerCache:
         if row.sealed_secrets is not None:
             secrets = msgspec.json.decode(self._vault.open(row.tenant_id, row.id, row.sealed_secrets))
         config = _decode_config(row.config)
-        credentials = make_credentials(config, row.token or "", secrets)
-        return WebhookTrigger(row, config, compile_conditions(conditions) if conditions else None, credentials)
+        schema: Any = None if row.input_schema is None else msgspec.json.decode(row.input_schema)
+        rate = config.rate or self._default_rate
+        return WebhookTrigger(
+            row,
+            config,
+            make_credentials(config, row.token or "", secrets),
+            Facts(row.tenant_id, row.tenant_slug, row.id, row.key, row.workflow_id, row.workflow_name, row.version),
+            make_rules(config, conditions, schema),
+            parse_rate(rate) if rate else None,
+        )

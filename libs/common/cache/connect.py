@@ -1,4 +1,6 @@
-"""Chooses the feed of live events. Redis's client is imported only by whom it serves: it costs 20 MB of memory."""
+"""Chooses the feed of live events and who counts rates. Redis's client is imported only by whom it serves: it costs
+20 MB of memory.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -6,6 +8,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from libs.common.cache.protocol import LiveEvent, LiveFeed
+from libs.common.cache.rates import LocalRates, RateLimiter
 
 
 def make_live_feed(url: str) -> LiveFeed:
@@ -15,6 +18,15 @@ def make_live_feed(url: str) -> LiveFeed:
     from libs.common.cache.redis import RedisLiveFeed  # noqa: PLC0415 - see above
 
     return RedisLiveFeed(url)
+
+
+def make_rates(url: str) -> RateLimiter:
+    """Rates over the Redis or Valkey at `url`; empty: each process counts by itself."""
+    if not url:
+        return LocalRates()
+    from libs.common.cache.redis_rates import RedisRates  # noqa: PLC0415 - see above
+
+    return RedisRates(url)
 
 
 class NoLiveFeed:

@@ -28,7 +28,9 @@ class ExecutionRow(msgspec.Struct, frozen=True):
 
 class CallRow(msgspec.Struct, frozen=True):
     """A webhook call. `headers` is JSON text, already redacted; `outcome`: `accepted`, `no_match` or the check that
-    refused.
+    refused, `detail` why. `body` may be the beginning of what had `body_bytes`. `answer`: JSON text of what was
+    answered when the outcome does not tell. `stands_for`: how many calls this one is the sample of. `version`: of the
+    workflow.
     """
 
     tenant_id: UUID
@@ -44,6 +46,12 @@ class CallRow(msgspec.Struct, frozen=True):
     ip: str
     user_agent: str
     microseconds: int
+    detail: str = ""
+    answer: str | None = None
+    body_bytes: int | None = None
+    stands_for: int = 1
+    version: int | None = None
+    replay_of: UUID | None = None
 
 
 _ACCEPT = """
@@ -54,9 +62,10 @@ WITH accepted AS (
       FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::uuid[], $7::text[], $8::json[], $9::text[],
                   $10::text[]) AS e)
 INSERT INTO webhook_logs (tenant_id, id, trigger_id, execution_id, outcome, status, method, query, headers, body, ip,
-                          user_agent, microseconds)
+                          user_agent, microseconds, detail, answer, body_bytes, stands_for, version, replay_of)
 SELECT * FROM unnest($11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::text[], $16::int2[], $17::text[],
-                     $18::text[], $19::json[], $20::bytea[], $21::text[], $22::text[], $23::int[])
+                     $18::text[], $19::json[], $20::bytea[], $21::text[], $22::text[], $23::int[], $24::text[],
+                     $25::json[], $26::int[], $27::int[], $28::int[], $29::uuid[])
 """
 
 
@@ -64,7 +73,7 @@ async def insert_accepted(
     connection: Connection, executions: Sequence[ExecutionRow], calls: Sequence[CallRow] = ()
 ) -> None:
     """The executions exist, pending, and the calls are on record. Part of the caller's transaction if there is one."""
-    await connection.execute(_ACCEPT, REPUBLISH_SECONDS, *_columns(executions, 9), *_columns(calls, 13))
+    await connection.execute(_ACCEPT, REPUBLISH_SECONDS, *_columns(executions, 9), *_columns(calls, 19))
 
 
 _PUT_OFF = """

@@ -72,7 +72,6 @@ class GroupCommit(Generic[Item, Result]):
         if len(self._running) < self._lanes:
             lane = loop.create_task(self._run_lane())
             self._running.add(lane)
-            lane.add_done_callback(self._running.discard)
         return future
 
     async def close(self) -> None:
@@ -82,9 +81,14 @@ class GroupCommit(Generic[Item, Result]):
             await asyncio.gather(*self._running)
 
     async def _run_lane(self) -> None:
-        while self._pending:
-            size = min(len(self._pending), self._max_batch)
-            await self._flush([self._pending.popleft() for _ in range(size)])
+        lane = asyncio.current_task()
+        try:
+            while self._pending:
+                size = min(len(self._pending), self._max_batch)
+                await self._flush([self._pending.popleft() for _ in range(size)])
+        finally:
+            # Here, not in a callback of the task: an item that comes in between would wait for a lane that is gone.
+            self._running.discard(lane)  # pyright: ignore[reportArgumentType]
 
     async def _flush(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         started = perf_counter()

@@ -24,13 +24,16 @@ class WebhookTriggerRow(msgspec.Struct, frozen=True):
     workflow_name: str
     tenant_slug: str
     runnable: bool
+    input_schema: str | None
 
 
 _FIND = """
 SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, tr.conditions, tr.token, tr.sealed_secrets, w.version,
-       w.name, t.slug, tr.enabled AND w.enabled AND t.status = 'active' AS runnable
+       w.name, t.slug, tr.enabled AND w.enabled AND t.status = 'active' AS runnable,
+       v.definition ->> 'input_schema' AS input_schema
   FROM triggers tr
   JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id AND w.deleted_at IS NULL
+  JOIN workflow_versions v ON v.tenant_id = w.tenant_id AND v.workflow_id = w.id AND v.version = w.version
   JOIN tenants t ON t.tenant_id = tr.tenant_id
  WHERE tr.id = $1 AND tr.type = 'webhook'
 """

@@ -24,7 +24,7 @@ MAX_STARTS = 200
 """Executions that one event starts; the triggers beyond, the youngest, are on record as `too_many`."""
 MAX_DATA_BYTES = 262_144
 
-EventSource = Literal["api", "action", "record", "execution", "schedule"]
+EventSource = Literal["api", "action", "record", "execution", "schedule", "webhook", "bus"]
 Verdict = Literal["started", "no_match", "too_deep", "loop", "too_many", "told"]
 
 _REASON_CHARACTERS = 400

@@ -10,6 +10,7 @@ import msgspec
 
 from libs.common.domain.event_names import PATTERN
 from libs.common.domain.schedule_config import ScheduleConfig
+from libs.common.domain.webhook_settings import CONTENT_TYPE, ORIGIN, RATE, Template, WebhookResponse
 
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 HeaderName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9!#$%&'*+.^_|~-]{1,64}$")]
@@ -81,18 +82,29 @@ AUTH_TYPES: dict[str, type[msgspec.Struct]] = {
 LATER_AUTH_TYPES = frozenset(
     "basic jwt ed25519 github stripe slack shopify gitlab twilio discord linear zoom hubspot standard_webhooks".split()
 )
-LATER_WEBHOOK_FIELDS = frozenset({"networks", "origins", "rate", "transform", "dedupe_key", "response"})
 
 
 class WebhookConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How an incoming call is checked: who may call, by which methods, how large a body in bytes.
+    """How an incoming call is checked, what it becomes and what is answered.
 
     Without `auth` the call must bring the token of the trigger's address; whoever wants an open door says `none`.
+    `networks`, `origins`, `content_types` empty: any. `rate`: `100/h`. Templates over the call: `transform` gives the
+    workflow's input, `dedupe_key` tells calls apart, `event` names an event that the call raises as well.
     """
 
     auth: WebhookAuth | None = None
     methods: Annotated[tuple[Method, ...], msgspec.Meta(min_length=1, max_length=6)] = ("POST",)
     max_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_WEBHOOK_BYTES)] = DEFAULT_WEBHOOK_BYTES
+    networks: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=200)] = ()
+    origins: Annotated[tuple[Annotated[str, msgspec.Meta(pattern=ORIGIN)], ...], msgspec.Meta(max_length=50)] = ()
+    content_types: Annotated[
+        tuple[Annotated[str, msgspec.Meta(pattern=CONTENT_TYPE)], ...], msgspec.Meta(max_length=20)
+    ] = ()
+    rate: Annotated[str, msgspec.Meta(pattern=RATE)] | None = None
+    transform: Any = None
+    dedupe_key: Template | None = None
+    event: Template | None = None
+    response: WebhookResponse = WebhookResponse()
 
 
 class EventConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -8,11 +8,11 @@ from libs.common.domain.schedule_validation import schedule_faults
 from libs.common.domain.trigger import (
     AUTH_TYPES,
     LATER_AUTH_TYPES,
-    LATER_WEBHOOK_FIELDS,
     EventConfig,
     ManualConfig,
     WebhookConfig,
 )
+from libs.common.domain.webhook_settings import setting_faults
 from libs.common.errors import Fault
 
 _WEAK_SECRET = 8
@@ -38,7 +38,7 @@ def trigger_config_faults(kind: object, config: dict[str, Any], path: str) -> li
 
 def webhook_faults(config: dict[str, Any], path: str) -> list[Fault]:
     """Every fault of the config of a webhook trigger."""
-    faults = struct_faults(config, WebhookConfig, path, skip=("auth",), later=LATER_WEBHOOK_FIELDS)
+    faults = struct_faults(config, WebhookConfig, path, skip=("auth",)) + setting_faults(config, path)
     return faults + _auth_faults(config["auth"], f"{path}.auth") if "auth" in config else faults
 
 

@@ -109,7 +109,8 @@ def _input(source: Repeatable, edited: Any, definition: Definition) -> str:
     if faults:
         raise InvalidInput(faults, "The input does not fit the workflow's input_schema.")
     place = _PAYLOAD.get(source.trigger_type)
-    data = edited if place is None else {**msgspec.json.decode(source.input), place: edited}
+    before: dict[str, Any] = {} if place is None else msgspec.json.decode(source.input)
+    data = edited if place is None else {**before, "input" if "input" in before else place: edited}
     return msgspec.json.encode(data).decode()
 
 

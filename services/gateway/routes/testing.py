@@ -1,6 +1,7 @@
 """Trying a workflow, or a draft of one, without effects: resolved inputs, branches taken, nothing stored."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -24,9 +25,12 @@ from libs.common.domain.planner import compile_program
 from libs.common.domain.run import Run
 from libs.common.domain.scope import build_scope
 from libs.common.domain.secret_names import secret_names
-from libs.common.domain.trigger import TriggerSpec
+from libs.common.domain.template_error import TemplateError
+from libs.common.domain.templates import compile_template
+from libs.common.domain.trigger import MAX_WEBHOOK_BYTES, TriggerSpec
 from libs.common.domain.workflow import Definition
-from libs.common.errors import Fault, InvalidInput, NotFound
+from libs.common.errors import Fault, InvalidInput, NotFound, SignalboxError
+from libs.common.webhook_payloads import read_payload
 from services.gateway.auth import caller_of, parts_of, require_member
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -111,6 +115,7 @@ async def test_workflow(request: AnyRequest, workflow_id: FromPath[UUID]) -> Tri
     shown = {"id": None, "type": kind, "key": trigger.key if trigger else ""}
     workflow = {"id": str(workflow_id), "name": definition.name, "version": stored.version}
     scope = build_scope(shown, data, {"id": str(new_id())}, workflow, {"id": str(caller.tenant_id)})
+    scope = _transformed(trigger, scope)
     scope["secrets"] = dict.fromkeys(secret_names(definition), MASK)
     now = trial.scheduled_for or parts_of(request).clock.now()
     run = Run(new_id(), compile_program(definition, kind_of_action), scope, now)
@@ -136,7 +141,8 @@ def _data(trial: Trial, call: StoredCall | None) -> tuple[str, Any]:
     if call is not None:
         query = dict(parse_qsl(call.query, keep_blank_values=True))
         headers = msgspec.json.decode(call.headers)
-        return "webhook", {"method": call.method, "query": query, "headers": headers, "body": _value(call.body or b"")}
+        body = _value(call.body or b"", headers)
+        return "webhook", {"method": call.method, "query": query, "headers": headers, "body": body}
     if trial.webhook is not None:
         return "webhook", msgspec.to_builtins(trial.webhook)
     if trial.scheduled_for is not None:
@@ -144,11 +150,24 @@ def _data(trial: Trial, call: StoredCall | None) -> tuple[str, Any]:
     return "manual", trial.input or {}
 
 
-def _value(body: bytes) -> Any:
+def _value(body: bytes, headers: Mapping[str, str]) -> Any:
+    """The body as the call's run sees it; of one that cannot be read, the text."""
     try:
-        return msgspec.json.decode(body) if body else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        kind, encoding = headers.get("content-type", ""), headers.get("content-encoding", "")
+        return read_payload(kind, encoding, body, MAX_WEBHOOK_BYTES).value
+    except SignalboxError:
         return body.decode(errors="replace")
+
+
+def _transformed(trigger: TriggerSpec | None, scope: dict[str, Any]) -> dict[str, Any]:
+    """The scope with the input that the trigger makes of the call. Raises `InvalidInput` when it can't."""
+    transform: object = trigger.config.get("transform") if trigger is not None and trigger.type == "webhook" else None
+    if transform is None:
+        return scope
+    try:
+        return {**scope, "input": compile_template(transform).render(scope)}
+    except TemplateError as error:
+        raise InvalidInput([Fault("transform", error.detail)]) from None
 
 
 def _starts(trigger: TriggerSpec | None, scope: dict[str, Any]) -> bool:

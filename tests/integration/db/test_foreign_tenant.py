@@ -23,6 +23,7 @@ from libs.common.db import (
     collections,
     concurrency,
     controlling,
+    deliveries,
     event_views,
     event_waits,
     events,
@@ -137,6 +138,7 @@ async def everything_of(connection: Connection) -> Owned:
         connection, tenant, key, name="k", role="owner", prefix="sb_", hashed=HASH, expires_at=None
     )
     await idempotency.claim_key(connection, tenant, "k", HASH, pending)
+    await deliveries.claim_deliveries(connection, [deliveries.Delivery(tenant, trigger, HASH, ended)])
     await secrets.put_secret(connection, tenant, "token", sealed=b"sealed", key_id="1")
     await jobs.insert_job(connection, tenant, job, "cancel", jobs.JobFilter(("pending",)), None)
     await schedules.write_firings(connection, [schedules.FiringRow(tenant, trigger, NOW, NOW, "fired", ended, None)])
@@ -213,6 +215,7 @@ OF_OTHERS: dict[str, Call] = {
     "controlling.cancel_executions": lambda c, t, o: controlling.cancel_executions(c, t, [o.pending, o.running]),
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
+    "deliveries.find_deliveries": lambda c, t, o: deliveries.find_deliveries(c, [(t, o.trigger, HASH)]),
     "executions.release_execution": lambda c, t, o: executions.release_execution(c, t, o.running, 1),
     "event_views.find_event": lambda c, t, o: event_views.find_event(c, t, o.event),
     "event_views.list_events": lambda c, t, _: event_views.list_events(c, t, None, **EVENTS),
@@ -308,6 +311,14 @@ OF_OTHERS: dict[str, Call] = {
     "triggers.sync_triggers": lambda c, t, o: triggers.sync_triggers(c, t, o.workflow, []),
     "triggers.set_next_runs": lambda c, t, o: triggers.set_next_runs(c, t, [(o.trigger, NOW)]),
     "versions.load_versions": lambda c, t, o: versions.load_versions(c, [versions.VersionKey(t, o.workflow, 1)]),
+    "webhook_calls.find_logged_call": lambda c, t, o: webhook_calls.find_logged_call(c, t, o.call),
+    "webhook_calls.list_calls": lambda c, t, o: webhook_calls.list_calls(
+        c, t, o.trigger, webhook_calls.CallFilter(), limit=50, offset=0
+    ),
+    "webhook_calls.replayable_ids": lambda c, t, o: webhook_calls.replayable_ids(
+        c, t, o.trigger, webhook_calls.CallFilter(), 50
+    ),
+    "webhook_calls.load_replayable": lambda c, t, o: webhook_calls.load_replayable(c, t, [o.call]),
     "webhook_calls.find_call": lambda c, t, o: webhook_calls.find_call(c, t, o.call),
     "workflows.advance_workflow": lambda c, t, o: workflows.advance_workflow(
         c, t, o.workflow, "Mine", enabled=False, version=7

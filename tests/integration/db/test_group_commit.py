@@ -67,6 +67,14 @@ async def test_a_lone_item_does_not_wait_for_company(numbers: Numbers) -> None:
     await commits.close()
 
 
+async def test_one_after_the_other_on_one_lane_each_is_flushed(numbers: Numbers) -> None:
+    """The next item comes in the very moment in which the lane of the one before ends."""
+    commits = GroupCommit[int, int](numbers.write, lanes=1)
+    async with asyncio.timeout(10):
+        assert [await commits.submit(n) for n in range(20)] == [n * 10 for n in range(20)]
+    await commits.close()
+
+
 @pytest.mark.parametrize("bad", [-1, 3])
 async def test_an_item_that_the_database_refuses_fails_alone(numbers: Numbers, bad: int) -> None:
     await numbers.write([3])

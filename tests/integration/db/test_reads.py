@@ -17,6 +17,7 @@ from libs.common.db.event_ids import forget_old_event_ids
 from libs.common.db.event_views import find_event, list_events
 from libs.common.db.event_waits import drop_event_waits, tell_waits
 from libs.common.db.events import raise_events
+from libs.common.db.execution_ends import load_ends
 from libs.common.db.execution_views import (
     ExecutionFilter,
     find_execution,
@@ -48,7 +49,17 @@ from libs.common.db.schedules import (
 )
 from libs.common.db.signals import Place, Signal, send_signals, signals_of, wake_signalled
 from libs.common.db.triggers import find_trigger
-from libs.common.db.webhook_calls import find_call
+from libs.common.db.webhook_calls import (
+    CallAnswer,
+    CallFilter,
+    find_call,
+    find_logged_call,
+    known_calls,
+    list_calls,
+    load_replayable,
+    note_answers,
+    replayable_ids,
+)
 from libs.common.db.webhook_triggers import find_webhook_trigger
 from libs.common.domain.events import Happening, NewEvent
 from tests.factories import action_row, call_row, execution_change, make_tenant, make_workflow, new_execution
@@ -216,6 +227,13 @@ HOT: dict[str, Callable[[Connection, Ids], Awaitable[object]]] = {
     "find a webhook's trigger": lambda c, at: find_webhook_trigger(c, at["ended"]),
     "find a trigger": lambda c, at: find_trigger(c, at["tenant"], at["ended"]),
     "find a credential": lambda c, _: find_credential(c, b"unknown"),
+    "show a call": lambda c, at: find_logged_call(c, at["tenant"], at["ended"]),
+    "newest calls": lambda c, at: list_calls(c, at["tenant"], at["workflow"], CallFilter(), limit=20, offset=0),
+    "calls to replay": lambda c, at: replayable_ids(c, at["tenant"], at["workflow"], CallFilter(), 20),
+    "load calls to replay": lambda c, at: load_replayable(c, at["tenant"], [at["ended"]]),
+    "how some have ended": lambda c, at: load_ends(c, [(at["tenant"], at["ended"]), (at["tenant"], at["pending"])]),
+    "note an answer": lambda c, at: note_answers(c, [CallAnswer(at["tenant"], at["ended"], 200, "{}", 1)]),
+    "which calls are known": lambda c, at: known_calls(c, [(at["tenant"], at["ended"])]),
     "find a call": lambda c, at: find_call(c, at["tenant"], at["ended"]),
     "cancel": lambda c, at: cancel_executions(c, at["tenant"], [at["pending"]]),
     "pause": lambda c, at: pause_execution(c, at["tenant"], at["pending"]),

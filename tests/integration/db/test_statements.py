@@ -13,6 +13,7 @@ _OVER_ALL_TENANTS = {
     "api_keys._FIND_CREDENTIAL": "the key says which tenant it speaks for",
     "webhook_triggers._FIND": "the trigger that a call names says whose it is",
     "controlling._WISHES": "for what one worker runs, whosever it is",
+    "deliveries._FORGET": "names that are out of date",
     "event_ids._FORGET": "ids that are out of date",
     "event_waits._FORGET": "waits of executions that have ended",
     "executions._WAKE": "the scheduler's sweep",

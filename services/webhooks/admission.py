@@ -1,0 +1,78 @@
+"""The checks that need no credential: method, address, origin, then (with the body read) size, type and rate.
+
+Each answers None, or a `Refused` with the name of the check that stands in the log and the error that the caller gets.
+"""
+
+from math import ceil
+
+import msgspec
+
+from libs.common.cache.rates import RateLimiter
+from libs.common.errors import (
+    Forbidden,
+    MethodNotAllowed,
+    NotFound,
+    RateLimited,
+    SignalboxError,
+    TooLarge,
+    UnsupportedType,
+)
+from libs.common.webhook_payloads import check_readable, media_type
+from services.webhooks.address import is_from, is_origin_allowed, networks_of
+from services.webhooks.call import Call, Receive, read_body
+from services.webhooks.triggers import WebhookTrigger
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Why a call was refused: the name of the check, the error that the caller gets, and the body if it was read."""
+
+    check: str
+    error: SignalboxError
+    body: bytes | None = None
+
+
+def refused_by_head(trigger: WebhookTrigger, call: Call) -> Refused | None:
+    """Whether the trigger is on and takes such a call from there."""
+    config = trigger.config
+    if not trigger.row.runnable:
+        return Refused("disabled", NotFound("There is no such webhook."))
+    if call.method not in config.methods:
+        return Refused("method", MethodNotAllowed(config.methods))
+    if config.networks and not is_from(call.ip, networks_of(config.networks)):
+        return Refused("address", Forbidden("Calls from this address are not taken."))
+    if config.origins and not is_origin_allowed(call.header("origin"), config.origins):
+        return Refused("origin", Forbidden("Calls from pages of this origin are not taken."))
+    return None
+
+
+async def read_whole(trigger: WebhookTrigger, call: Call, receive: Receive, most_bytes: int) -> bytes | Refused:
+    """The body, if it is not too large and comes to its end."""
+    try:
+        return await read_body(call, receive, min(trigger.config.max_bytes, most_bytes))
+    except SignalboxError as error:
+        return Refused("size" if isinstance(error, TooLarge) else "body", error)
+
+
+def refused_by_type(trigger: WebhookTrigger, call: Call, body: bytes) -> Refused | None:
+    """Whether a body of this content type is taken; a call without a body has none."""
+    if not body:
+        return None
+    allowed, kind = trigger.config.content_types, call.header("content-type")
+    try:
+        check_readable(kind, call.header("content-encoding"))
+    except UnsupportedType as error:
+        return Refused("type", error, body)
+    if allowed and media_type(kind) not in allowed and f"{media_type(kind).partition('/')[0]}/*" not in allowed:
+        return Refused("type", UnsupportedType(f"This address takes {', '.join(allowed)} only."), body)
+    return None
+
+
+async def refused_by_rate(trigger: WebhookTrigger, rates: RateLimiter, body: bytes) -> Refused | None:
+    """Whether the trigger has had its number of calls. Costs a trigger without a rate nothing."""
+    if trigger.rate is None:
+        return None
+    row, rate = trigger.row, trigger.rate
+    wait = await rates.take(f"{row.tenant_id}:{row.id}", rate.calls, rate.seconds)
+    if wait <= 0:
+        return None
+    return Refused("rate", RateLimited("This address takes no more calls at present.", max(1, ceil(wait))), body)

@@ -1,0 +1,26 @@
+"""The counter of rates of this process, connected when the first trigger with a rate is called: its client costs
+memory that most installations of webhooks do not need.
+"""
+
+import asyncio
+
+from libs.common.cache.connect import make_rates
+from libs.common.cache.rates import RateLimiter
+
+
+class SharedRates:
+    """See `RateLimiter`."""
+
+    def __init__(self, redis_url: str) -> None:
+        self._redis_url, self._connecting = redis_url, asyncio.Lock()
+        self._rates: RateLimiter | None = None
+
+    async def take(self, key: str, calls: int, seconds: int) -> float:
+        if self._rates is None:
+            async with self._connecting:
+                self._rates = self._rates or await asyncio.to_thread(make_rates, self._redis_url)
+        return await self._rates.take(key, calls, seconds)
+
+    async def close(self) -> None:
+        if self._rates is not None:
+            await self._rates.close()
