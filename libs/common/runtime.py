@@ -95,6 +95,7 @@ class HttpServer:
         """`taken`: what `take_port` gave; `sockets`: the application takes WebSockets too."""
         config = Config(
             cast("Any", app), lifespan="off", log_config=None, access_log=False, server_header=False,
+            proxy_headers=False,  # whom to believe is a setting, not who connects from this machine
             ws="wsproto" if sockets else "none", ws_max_size=_MESSAGE_BYTES, ws_per_message_deflate=False,
             ws_ping_interval=_PING_SECONDS, ws_ping_timeout=_PING_SECONDS,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=int(drain_seconds), backlog=_BACKLOG,

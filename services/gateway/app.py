@@ -56,6 +56,7 @@ from services.gateway.routes import (
     testing,
     triggers,
     webhook_logs,
+    webhook_secrets,
     webhook_trials,
     workflows,
 )
@@ -69,7 +70,7 @@ _ROUTERS = (
     running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
     execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER,
     events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
-    webhook_logs.ROUTER, webhook_trials.ROUTER,
+    webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
@@ -86,6 +87,7 @@ _BODIES = (
     *records.BODIES,
     *events.BODIES,
     *approvals.BODIES,
+    *webhook_secrets.BODIES,
     *webhook_logs.BODIES,
     *webhook_trials.BODIES,
 )

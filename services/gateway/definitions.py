@@ -10,6 +10,7 @@ import msgspec
 
 from libs.common.db.triggers import StoredTrigger
 from libs.common.db.workflows import StoredWorkflow
+from libs.common.domain import webhook_auth
 from libs.common.domain.faults import is_array, is_object
 from libs.common.domain.workflow import Definition
 
@@ -18,7 +19,6 @@ MASK = "***"
 
 _WORKFLOW_READ_ONLY = frozenset({"id", "version", "created_at", "updated_at"})
 _TRIGGER_READ_ONLY = frozenset({"id", "url", "token", "secret", "next_run_at"})
-_SECRET_FIELDS = {"bearer": "token", "api_key": "token", "hmac": "secret"}
 _ABSENT: Mapping[str, Any] = {
     "description": "",
     "tags": [],
@@ -63,7 +63,7 @@ def stored_document(sent: Mapping[str, Any], definition: Definition) -> dict[str
 def secret_field(config: Mapping[str, Any]) -> str | None:
     """Which field of `config.auth` holds the secret; `None` when this way of authentication has none."""
     auth: object = config.get("auth")
-    return _SECRET_FIELDS.get(auth.get("type", "")) if is_object(auth) else None
+    return webhook_auth.secret_field(auth) if is_object(auth) else None
 
 
 def without_secret(trigger: Mapping[str, Any]) -> dict[str, Any]:

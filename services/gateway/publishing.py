@@ -15,17 +15,21 @@ import msgspec
 from libs.common.actions.installed import checkers
 from libs.common.clock import new_id, random_token
 from libs.common.db import triggers as trigger_table
+from libs.common.db import webhook_secrets as secret_table
 from libs.common.db import workflows as workflow_table
 from libs.common.db.pool import Connection
 from libs.common.db.triggers import StoredTrigger
+from libs.common.db.webhook_secrets import NewWebhookSecret
 from libs.common.db.workflows import StoredWorkflow
 from libs.common.domain.faults import is_object
 from libs.common.domain.schedule import next_run
 from libs.common.domain.trigger import TriggerSpec, schedule_config
 from libs.common.domain.validation import validate_definition
+from libs.common.domain.webhook_auth import wants_standard_secret
 from libs.common.domain.workflow import Definition
 from libs.common.errors import Fault, InvalidInput, NotFound
-from libs.common.security.credentials import new_webhook_secret, new_webhook_token
+from libs.common.security.credentials import new_standard_secret, new_webhook_secret, new_webhook_token
+from libs.common.security.trigger_secrets import TriggerSecret, seal_trigger_secrets, shown_prefix
 from services.gateway.definitions import secret_field, stored_document, without_read_only, without_secret
 from services.gateway.parts import Caller, GatewayParts
 from services.gateway.preconditions import check_if_match
@@ -45,6 +49,7 @@ class Published(NamedTuple):
 class _Synced(NamedTuple):
     triggers: list[StoredTrigger]
     new_secrets: dict[str, str]
+    described: list[NewWebhookSecret]
 
 
 def check_definition(raw: object) -> Definition:
@@ -157,7 +162,19 @@ async def _store_version(
     text = _text(stored_document(document, definition))
     await workflow_table.insert_version(connection, caller.tenant_id, workflow_id, version, text, caller.actor)
     await trigger_table.sync_triggers(connection, caller.tenant_id, workflow_id, synced.triggers)
+    await _describe_secrets(connection, caller.tenant_id, synced, present)
     return await _published(connection, caller, workflow_id, synced.new_secrets)
+
+
+async def _describe_secrets(
+    connection: Connection, tenant_id: UUID, synced: _Synced, present: Sequence[StoredTrigger]
+) -> None:
+    """What is shown of secrets follows those that are new or gone."""
+    had = {row.id for row in present if row.sealed_secrets is not None}
+    gone = [row.id for row in synced.triggers if row.sealed_secrets is None and row.id in had]
+    changed = [*gone, *(one.trigger_id for one in synced.described)]
+    if changed:
+        await secret_table.set_webhook_secrets(connection, tenant_id, changed, synced.described)
 
 
 async def _published(
@@ -178,7 +195,7 @@ def _sync(
     present: Mapping[str, StoredTrigger],
 ) -> _Synced:
     now = parts.clock.now()
-    synced = _Synced([], {})
+    synced = _Synced([], {}, [])
     for spec in definition.triggers:
         old = present.get(spec.key)
         old = old if old is not None and old.type == spec.type else None
@@ -186,8 +203,10 @@ def _sync(
         sealed = old.sealed_secrets if old is not None else None
         secret = _new_secret(spec, old)
         if secret is not None:
-            sealed = parts.vault.seal(tenant_id, trigger_id, msgspec.json.encode({"secret": secret}))
+            made = TriggerSecret(new_id(), secret)
+            sealed = seal_trigger_secrets(parts.vault, tenant_id, trigger_id, made)
             synced.new_secrets[spec.key] = secret
+            synced.described.append(NewWebhookSecret(trigger_id, made.id, shown_prefix(secret)))
         synced.triggers.append(
             StoredTrigger(
                 id=trigger_id,
@@ -215,14 +234,25 @@ def _new_secret(spec: TriggerSpec, old: StoredTrigger | None) -> str | None:
     given: str | None = spec.config["auth"].get(field)
     if given is not None:
         return given
-    if old is not None and old.sealed_secrets is not None and _auth_type(old.config) == spec.config["auth"]["type"]:
+    auth = spec.config["auth"]
+    if old is not None and old.sealed_secrets is not None and _secret_kind(_auth_of(old)) == _secret_kind(auth):
         return None
-    return new_webhook_secret(random_token())
+    return generated_secret(auth)
 
 
-def _auth_type(config: str) -> str | None:
-    auth: object = msgspec.json.decode(config).get("auth")
-    return auth.get("type") if is_object(auth) else None
+def generated_secret(auth: Mapping[str, Any]) -> str:
+    """A new secret of the form that this `auth` takes."""
+    return (new_standard_secret if wants_standard_secret(auth) else new_webhook_secret)(random_token())
+
+
+def _secret_kind(auth: Mapping[str, Any]) -> tuple[object, bool]:
+    """A secret stays as long as it is of the same type and form."""
+    return auth.get("type"), wants_standard_secret(auth)
+
+
+def _auth_of(row: StoredTrigger) -> Mapping[str, Any]:
+    auth: object = msgspec.json.decode(row.config).get("auth")
+    return auth if is_object(auth) else {}
 
 
 def _next_run(spec: TriggerSpec, *, enabled: bool, now: datetime) -> datetime | None:

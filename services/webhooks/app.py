@@ -18,6 +18,7 @@ from libs.common.errors import NotFound, SignalboxError
 from libs.common.parts import Parts
 from libs.common.problems import problem_for
 from libs.common.runtime import AsgiApp, Checks
+from libs.common.security.webhook_auth.making import Surroundings
 from libs.common.settings import Networks
 from libs.common.telemetry import metrics
 from services.webhooks.call import Call, Send, read_call
@@ -25,6 +26,7 @@ from services.webhooks.door import Door
 from services.webhooks.endings import Endings
 from services.webhooks.ingress import Ingress
 from services.webhooks.rates import SharedRates
+from services.webhooks.secret_uses import SecretUses
 from services.webhooks.spool import Spool
 from services.webhooks.triggers import TriggerCache
 
@@ -41,9 +43,12 @@ class WebhooksService:
         settings = parts.settings
         spool = Spool(Path(settings.spool_dir), settings.spool_bytes) if settings.spool_dir else None
         self._door = Door(parts.acceptor, spool)
+        surroundings = Surroundings(settings.public_url, tuple(settings.trusted_proxies))
+        self._uses = SecretUses(parts.database)
         triggers = TriggerCache(
-            parts.database, parts.vault, settings.cache_seconds, settings.webhook_rate, outlives=spool is not None
-        )
+            parts.database, parts.vault, settings.cache_seconds, surroundings, self._uses, settings.webhook_rate,
+            outlives=spool is not None,
+        )  # fmt: skip
         self._rates = SharedRates(settings.redis_url.reveal())
         self._endings = Endings(parts.database, settings.redis_url.reveal())
         self._ingress = Ingress(triggers, self._door, parts.clock, self._rates, self._endings, settings.max_body_bytes)
@@ -54,6 +59,7 @@ class WebhooksService:
     async def start(self) -> None:
         """Ready as soon as it listens."""
         self._door.start()
+        self._uses.start()
         self._writing = asyncio.get_running_loop().create_task(self._keep_writing())
 
     async def stop(self) -> None:
@@ -62,6 +68,7 @@ class WebhooksService:
             self._writing.cancel()
             await asyncio.wait([self._writing])
         await self._write_due()
+        await self._uses.stop()
         await self._door.stop()
         await self._rates.close()
         await self._endings.close()

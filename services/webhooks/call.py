@@ -20,7 +20,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 class Call(msgspec.Struct, frozen=True):
     """A call without its body. Header names are lower-case; of repeated headers the values are joined by comma (RFC
-    9110, 5.3).
+    9110, 5.3). `peer`: the address at the other end of the connection; `raw_path`: the path to the letter, which
+    signatures over the address are made of (`path` is decoded, and without what the application is mounted at).
     """
 
     method: str
@@ -28,6 +29,8 @@ class Call(msgspec.Struct, frozen=True):
     query: str
     headers: dict[str, str]
     ip: str
+    peer: str = ""
+    raw_path: str = ""
 
     def header(self, name: str) -> str:
         """The header's value, empty if it is absent."""
@@ -47,7 +50,9 @@ def read_call(scope: Scope, max_header_bytes: int, trusted: Sequence[Network] = 
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     peer: str = (scope.get("client") or ("", 0))[0]
     ip = caller_address(peer, headers.get("x-forwarded-for", ""), trusted) if trusted else peer
-    return Call(scope["method"], scope["path"], scope["query_string"].decode("latin-1"), headers, ip)
+    query: str = scope["query_string"].decode("latin-1")
+    raw_path = bytes(scope.get("raw_path") or b"").decode("latin-1")
+    return Call(scope["method"], scope["path"], query, headers, ip, peer, raw_path)
 
 
 async def read_body(call: Call, receive: Receive, limit_bytes: int) -> bytes:

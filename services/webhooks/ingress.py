@@ -23,10 +23,9 @@ from libs.common.db.accepting import CallRow
 from libs.common.db.execution_ends import Ended
 from libs.common.db.webhook_calls import CallAnswer
 from libs.common.domain.events import NewEvent
-from libs.common.domain.trigger import ApiKeyAuth
 from libs.common.errors import NotFound, SignalboxError, TooLarge, Unauthenticated
 from libs.common.problems import STATUSES
-from libs.common.security.redaction import redact_headers, redact_query
+from libs.common.security.webhook_auth.scheme import Challenge
 from libs.common.telemetry import metrics
 from libs.common.telemetry.tracing import format_traceparent, new_trace, parse_traceparent
 from libs.common.webhook_payloads import NOTHING, Payload, read_payload
@@ -35,7 +34,7 @@ from services.webhooks import answers
 from services.webhooks.admission import Refused, read_whole, refused_by_head, refused_by_rate, refused_by_type
 from services.webhooks.answers import Reply
 from services.webhooks.call import Call, Receive
-from services.webhooks.checks import failed_check
+from services.webhooks.checks import authenticate, without_credentials
 from services.webhooks.cross_origin import options, seen_by_pages
 from services.webhooks.delivery_ids import delivery_of
 from services.webhooks.door import Door
@@ -86,14 +85,14 @@ class Ingress:
         """Commit the call and say what became of it. Raises the error that a refused call gets, after logging it."""
         started = perf_counter()
         trigger = await self._find(trigger_id)
-        visit = Visit(trigger, call, _without_credentials(trigger, call), started, request_id)
+        visit = Visit(trigger, call, without_credentials(trigger.config, call), started, request_id)
         if call.method == "OPTIONS" and trigger.row.runnable:
             await self._door.log_call(visit.row("preflight", 204, None))
             return options(trigger.config, call)
         body = await self._check(visit, path_token, receive)
         if isinstance(body, Refused):
             await self._refuse(visit, body)
-        reply = await self._take(visit, body)
+        reply = await (self._challenged(visit, body) if isinstance(body, Challenge) else self._take(visit, body))
         return reply.with_headers(seen_by_pages(trigger.config, call))
 
     async def _find(self, trigger_id: str) -> WebhookTrigger:
@@ -106,8 +105,10 @@ class Ingress:
             _unknown()
         return trigger
 
-    async def _check(self, visit: Visit, path_token: str | None, receive: Receive) -> bytes | Refused:
-        """The body of a call that may come in, or why it is refused. The order of checks is part of the contract."""
+    async def _check(self, visit: Visit, path_token: str | None, receive: Receive) -> bytes | Refused | Challenge:
+        """The body of a call that may come in, why it is refused, or what to answer at once. The order of checks is
+        part of the contract.
+        """
         trigger, call = visit.trigger, visit.call
         if (refused := refused_by_head(trigger, call)) is not None:
             return refused
@@ -117,8 +118,18 @@ class Ingress:
         refused = refused_by_type(trigger, call, body) or await refused_by_rate(trigger, self._rates, body)
         if refused is not None:
             return refused
-        check = failed_check(trigger.config, trigger.credentials, call, path_token, body, self._clock.now())
-        return body if check is None else Refused(check, Unauthenticated("The call is not authenticated."), body)
+        verdict = authenticate(trigger.config, trigger.credentials, call, path_token, body, self._clock.now())
+        if verdict.failed_check is not None:
+            return Refused(verdict.failed_check, Unauthenticated("The call is not authenticated."), body)
+        return body if verdict.challenge is None else verdict.challenge
+
+    async def _challenged(self, visit: Visit, challenge: Challenge) -> Reply:
+        """The sender tries the address: that is on record, and nothing is started. What it sent is a credential of
+        sorts and is not kept.
+        """
+        metrics.count_webhook_call("challenge")
+        await self._door.log_call(visit.row("challenge", challenge.status, None))
+        return Reply(challenge.status, {"content-type": challenge.content_type}, challenge.body)
 
     async def _take(self, visit: Visit, body: bytes) -> Reply:
         """Read the call, and start what it starts."""
@@ -252,14 +263,6 @@ class Ingress:
             return None
         scope = scope_of(trigger.facts, judged.data, self._clock.now())
         return answers.custom(trigger.config, trigger.rules, scope, execution_id)
-
-
-def _without_credentials(trigger: WebhookTrigger, call: Call) -> Call:
-    auth = trigger.config.auth
-    credential = auth.header.lower() if isinstance(auth, ApiKeyAuth) else ""
-    return msgspec.structs.replace(
-        call, query=redact_query(call.query), headers=redact_headers(call.headers, credential)
-    )
 
 
 def _accepted(new: NewExecution) -> None:

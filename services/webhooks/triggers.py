@@ -17,8 +17,11 @@ from libs.common.domain.trigger import WebhookConfig
 from libs.common.domain.webhook_settings import Rate, parse_rate
 from libs.common.errors import Unavailable
 from libs.common.security.encryption import Vault
+from libs.common.security.trigger_secrets import TriggerSecret, open_trigger_secrets
+from libs.common.security.webhook_auth.making import Surroundings
 from libs.common.webhook_rules import Facts, Rules, make_rules
 from services.webhooks.checks import Credentials, make_credentials
+from services.webhooks.secret_uses import SecretUses, UsedSecret
 
 _KEEP = 10_000
 _AWAY_SECONDS = 1.0
@@ -42,12 +45,14 @@ class TriggerCache:
     """Finds triggers by id."""
 
     def __init__(
-        self, database: Database, vault: Vault, cache_seconds: float, default_rate: str = "", *, outlives: bool = False
-    ) -> None:
+        self, database: Database, vault: Vault, cache_seconds: float, surroundings: Surroundings, uses: SecretUses,
+        default_rate: str = "", *, outlives: bool = False,
+    ) -> None:  # fmt: skip
         """`default_rate`: for triggers that have none of their own; empty: any. `outlives`: while PostgreSQL is away a
         trigger stays as it was.
         """
         self._database, self._vault, self._cache_seconds = database, vault, cache_seconds
+        self._surroundings, self._uses = surroundings, uses
         self._default_rate, self._outlives = default_rate, outlives
         self._known: OrderedDict[UUID, tuple[float, WebhookTrigger | None]] = OrderedDict()
 
@@ -73,16 +78,16 @@ class TriggerCache:
 
     def _ready(self, row: WebhookTriggerRow) -> WebhookTrigger:
         conditions: Any = None if row.conditions is None else msgspec.json.decode(row.conditions)
-        secrets: dict[str, str] = {}
+        config, secrets = _decode_config(row.config), tuple[TriggerSecret, ...]()
         if row.sealed_secrets is not None:
-            secrets = msgspec.json.decode(self._vault.open(row.tenant_id, row.id, row.sealed_secrets))
-        config = _decode_config(row.config)
+            secrets = open_trigger_secrets(self._vault, row.tenant_id, row.id, row.sealed_secrets)
+        owner = UsedSecret(row.tenant_id, row.id, row.id)
         schema: Any = None if row.input_schema is None else msgspec.json.decode(row.input_schema)
         rate = config.rate or self._default_rate
         return WebhookTrigger(
             row,
             config,
-            make_credentials(config, row.token or "", secrets),
+            make_credentials(config, row.token or "", secrets, self._surroundings, self._uses, owner),
             Facts(row.tenant_id, row.tenant_slug, row.id, row.key, row.workflow_id, row.workflow_name, row.version),
             make_rules(config, conditions, schema),
             parse_rate(rate) if rate else None,

@@ -227,7 +227,7 @@ async def test_every_service_counts_what_it_did(running: Installation, acme: Ten
         ("gateway", "signalbox_accept_flush_items_sum"): 1,
         ("gateway", 'signalbox_bus_published_total{outcome="confirmed"}'): 1,
         ("webhooks", 'signalbox_webhook_calls_total{outcome="accepted"}'): 1,
-        ("webhooks", 'signalbox_webhook_calls_total{outcome="bad_signature"}'): 1,
+        ("webhooks", 'signalbox_webhook_calls_total{outcome="signature"}'): 1,
         ("webhooks", 'signalbox_webhook_calls_total{outcome="no_match"}'): 1,
         ("webhooks", "signalbox_accept_flush_items_sum"): 3,
         ("webhooks", 'signalbox_bus_published_total{outcome="confirmed"}'): 1,

@@ -10,10 +10,8 @@ import msgspec
 
 from libs.common.domain.event_names import PATTERN
 from libs.common.domain.schedule_config import ScheduleConfig
+from libs.common.domain.webhook_auth import WebhookAuth
 from libs.common.domain.webhook_settings import CONTENT_TYPE, ORIGIN, RATE, Template, WebhookResponse
-
-Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
-HeaderName = Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9!#$%&'*+.^_|~-]{1,64}$")]
 
 MAX_WEBHOOK_BYTES = 26_214_400
 DEFAULT_WEBHOOK_BYTES = 1_048_576
@@ -29,59 +27,6 @@ class TriggerSpec(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     config: dict[str, Any] = {}
     conditions: list[Any] | dict[str, Any] | None = None
     enabled: bool = True
-
-
-class NoAuth(msgspec.Struct, frozen=True, tag_field="type", tag="none", forbid_unknown_fields=True):
-    """Whoever knows the address may call it."""
-
-
-class BearerAuth(msgspec.Struct, frozen=True, tag_field="type", tag="bearer", forbid_unknown_fields=True):
-    """`Authorization: Bearer <token>`. A token left out is generated."""
-
-    token: Secret | None = None
-
-
-class ApiKeyAuth(msgspec.Struct, frozen=True, tag_field="type", tag="api_key", forbid_unknown_fields=True):
-    """The token in a header. A token left out is generated."""
-
-    token: Secret | None = None
-    header: HeaderName = "X-API-Key"
-
-
-class HmacAuth(msgspec.Struct, frozen=True, tag_field="type", tag="hmac", forbid_unknown_fields=True):
-    """A signature over the raw body in a header, by default `X-Signature-256: <hex of HMAC-SHA256>`.
-
-    With `timestamp_header` (seconds since 1970) the call must be at most `tolerance_seconds` away from now, and what
-    is signed is `signed_content`, in which `{timestamp}` and `{body}` stand for the two; without it, the body. A
-    secret left out is generated.
-    """
-
-    secret: Secret | None = None
-    header: HeaderName = "X-Signature-256"
-    algorithm: Literal["sha256", "sha512", "sha384", "sha1"] = "sha256"
-    encoding: Literal["hex", "base64"] = "hex"
-    prefix: Annotated[str, msgspec.Meta(max_length=32)] = ""
-    timestamp_header: HeaderName | None = None
-    tolerance_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
-    signed_content: Annotated[str, msgspec.Meta(max_length=256)] | None = None
-
-    @property
-    def content_template(self) -> str:
-        """What is signed: the given template, or the default that fits the presence of a timestamp."""
-        return self.signed_content or ("{timestamp}.{body}" if self.timestamp_header else "{body}")
-
-
-WebhookAuth = NoAuth | BearerAuth | ApiKeyAuth | HmacAuth
-
-AUTH_TYPES: dict[str, type[msgspec.Struct]] = {
-    "none": NoAuth,
-    "bearer": BearerAuth,
-    "api_key": ApiKeyAuth,
-    "hmac": HmacAuth,
-}
-LATER_AUTH_TYPES = frozenset(
-    "basic jwt ed25519 github stripe slack shopify gitlab twilio discord linear zoom hubspot standard_webhooks".split()
-)
 
 
 class WebhookConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -52,5 +52,10 @@ def new_webhook_secret(random: bytes) -> str:
     return SECRET_PREFIX + _text(random)
 
 
+def new_standard_secret(random: bytes) -> str:
+    """A secret as Standard Webhooks have it: the prefix and the key in base64."""
+    return SECRET_PREFIX + base64.b64encode(random).decode()
+
+
 def _text(random: bytes) -> str:
     return base64.urlsafe_b64encode(random).rstrip(b"=").decode()

@@ -21,14 +21,21 @@ def redact_headers(headers: Mapping[str, str], credential: str = "") -> dict[str
     }
 
 
-def redact_query(query: str) -> str:
-    """The query string with the values of telling names masked, otherwise to the letter."""
-    return "&".join(map(_redact_parameter, query.split("&"))) if query else query
+def redact_query(query: str, credential: str = "") -> str:
+    """The query string with the values of telling names masked, and of the one named `credential`; otherwise to the
+    letter.
+    """
+    return "&".join(_redact_parameter(part, credential) for part in query.split("&")) if query else query
 
 
-def _redact_parameter(parameter: str) -> str:
+def _redact_parameter(parameter: str, credential: str) -> str:
     name, equals, _ = parameter.partition("=")
-    return f"{name}={REDACTED}" if equals and is_secret_header(unquote_plus(name).lower()) else parameter
+    plain = unquote_plus(name)
+    return (
+        f"{name}={REDACTED}"
+        if equals and ((credential and plain == credential) or is_secret_header(plain.lower()))
+        else parameter
+    )
 
 
 def is_secret_header(name: str) -> bool:

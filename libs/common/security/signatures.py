@@ -8,14 +8,34 @@ import binascii
 import hmac
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Protocol
 
 import msgspec
 
-_MAX_CANDIDATES = 10
+from libs.common.domain.webhook_auth import Algorithm, Encoding
+from libs.common.security.webhook_auth.scheme import (
+    MAX_CANDIDATES,
+    SIGNATURE,
+    TIMESTAMP,
+    Verdict,
+    is_near,
+    read_timestamp,
+)
 
-Algorithm = Literal["sha1", "sha256", "sha384", "sha512"]
-Encoding = Literal["hex", "base64", "base64url"]
+_TO_BASE64 = str.maketrans("-_", "+/")
+
+
+class SignedContent(Protocol):
+    """Of what a signature is made besides the body, and how old it may be. Header names are lower-case."""
+
+    @property
+    def timestamp_header(self) -> str | None: ...
+    @property
+    def id_header(self) -> str | None: ...
+    @property
+    def signed_content(self) -> str: ...
+    @property
+    def tolerance_seconds(self) -> float: ...
 
 
 class HmacSpec(msgspec.Struct, frozen=True):
@@ -37,30 +57,21 @@ class HmacSpec(msgspec.Struct, frozen=True):
         return f"HmacSpec({self.header}, {self.algorithm})"
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What came of a check: the name of what failed, or None; and which secret matched."""
-
-    failed_check: str | None
-    secret_index: int | None = None
-
-
 def verify_hmac(raw_body: bytes, headers: Mapping[str, str], spec: HmacSpec, now: datetime) -> Verdict:
     """Check the signature of a call. `headers` by lower-case name; `now` is compared with the timestamp header, if
     any.
     """
-    given = headers.get(spec.header, "")
-    if not given:
-        return Verdict("missing_signature")
-    stale = _failed_timestamp(headers, spec, now)
-    if stale is not None:
-        return Verdict(stale)
-    candidates = _candidates(given, spec)
-    content = _signed_content(raw_body, headers, spec)
+    offered = offered_signatures(headers, spec.header, spec.prefix, spec.encoding)
+    content = signed_content(raw_body, headers, spec)
+    if not offered:
+        return Verdict(SIGNATURE)
+    if content is None:
+        return Verdict(TIMESTAMP)
     for index, secret in enumerate(spec.secrets):
         expected = hmac.digest(secret, content, spec.algorithm)
-        if any(hmac.compare_digest(candidate, expected) for candidate in candidates):
-            return Verdict(None, index)
-    return Verdict("bad_signature")
+        if any(hmac.compare_digest(digest, expected) for digest in offered):
+            return Verdict(None, index) if is_fresh(headers, spec, now) else Verdict(TIMESTAMP)
+    return Verdict(SIGNATURE)
 
 
 def sign_hmac(spec: HmacSpec, raw_body: bytes, *, timestamp: str = "", message_id: str = "") -> dict[str, str]:
@@ -70,54 +81,63 @@ def sign_hmac(spec: HmacSpec, raw_body: bytes, *, timestamp: str = "", message_i
         headers[spec.timestamp_header] = timestamp
     if spec.id_header is not None:
         headers[spec.id_header] = message_id
-    digest = hmac.digest(spec.secrets[0], _signed_content(raw_body, headers, spec), spec.algorithm)
+    digest = hmac.digest(spec.secrets[0], _filled(raw_body, headers, spec), spec.algorithm)
     return {**headers, spec.header: spec.prefix + _encode(digest, spec.encoding)}
 
 
-def _failed_timestamp(headers: Mapping[str, str], spec: HmacSpec, now: datetime) -> str | None:
+def is_fresh(headers: Mapping[str, str], spec: SignedContent, now: datetime) -> bool:
+    """Whether the timestamp, if the call must have one, is near enough."""
     if spec.timestamp_header is None:
-        return None
-    text = headers.get(spec.timestamp_header, "")
-    if not text.isascii() or not text.isdigit() or len(text) > 12:
-        return "timestamp_missing"
-    away = abs(now.timestamp() - int(text))
-    return "timestamp_out_of_tolerance" if away > spec.tolerance_seconds else None
+        return True
+    sent = read_timestamp(headers.get(spec.timestamp_header, ""))
+    return sent is not None and is_near(sent, now, spec.tolerance_seconds)
 
 
-def _candidates(given: str, spec: HmacSpec) -> list[bytes]:
-    """The digests that the header offers: one, or several separated by commas or spaces, whichever the prefix lacks."""
+def offered_signatures(headers: Mapping[str, str], header: str, prefix: str, encoding: Encoding) -> list[bytes]:
+    """The signatures in a header: one, or several separated by commas or spaces, whichever the prefix lacks."""
+    given = headers.get(header, "")
     for separator in ", ":
-        if separator not in spec.prefix:
+        if separator not in prefix:
             given = given.replace(separator, "\n")
-    texts = [text for part in given.split("\n") if (text := part.strip(" ,"))][:_MAX_CANDIDATES]
-    digests = [_decode(text[len(spec.prefix) :], spec.encoding) for text in texts if text.startswith(spec.prefix)]
+    texts = [text for part in given.split("\n") if (text := part.strip(" ,"))][:MAX_CANDIDATES]
+    digests = [decode_digest(text[len(prefix) :], encoding) for text in texts if text.startswith(prefix)]
     return [digest for digest in digests if digest is not None]
 
 
-def _signed_content(raw_body: bytes, headers: Mapping[str, str], spec: HmacSpec) -> bytes:
+def signed_content(raw_body: bytes, headers: Mapping[str, str], spec: SignedContent) -> bytes | None:
+    """The bytes that were signed; None when the timestamp among them is missing or is none."""
+    if spec.timestamp_header is not None and read_timestamp(headers.get(spec.timestamp_header, "")) is None:
+        return None
+    return _filled(raw_body, headers, spec)
+
+
+def _filled(raw_body: bytes, headers: Mapping[str, str], spec: SignedContent) -> bytes:
     if spec.signed_content == "{body}":
         return raw_body
-    head, _, tail = spec.signed_content.partition("{body}")
-    return (
-        _fill(head, headers, spec) + (raw_body if "{body}" in spec.signed_content else b"") + _fill(tail, headers, spec)
-    )
+    head, body, tail = spec.signed_content.partition("{body}")
+    return _fill(head, headers, spec) + (raw_body if body else b"") + _fill(tail, headers, spec)
 
 
-def _fill(text: str, headers: Mapping[str, str], spec: HmacSpec) -> bytes:
+def _fill(text: str, headers: Mapping[str, str], spec: SignedContent) -> bytes:
     timestamp = headers.get(spec.timestamp_header, "") if spec.timestamp_header else ""
     identifier = headers.get(spec.id_header, "") if spec.id_header else ""
     return text.replace("{timestamp}", timestamp).replace("{id}", identifier).encode("utf-8", "replace")
 
 
-def _decode(text: str, encoding: Encoding) -> bytes | None:
+def decode_digest(text: str, encoding: Encoding) -> bytes | None:
+    """A signature as bytes; None for text that is not strictly in that encoding: one value has one spelling, but for
+    the case of hex and the padding of base64url.
+    """
     try:
         if encoding == "hex":
             return bytes.fromhex(text) if text.isalnum() else None
-        padded = text + "=" * (-len(text) % 4) if encoding == "base64url" else text
-        altchars = b"-_" if encoding == "base64url" else None
-        return base64.b64decode(padded.encode("ascii"), altchars=altchars, validate=True)
+        if encoding == "base64url":
+            text = text.rstrip("=").translate(_TO_BASE64) if not set("+/") & set(text) else "?"
+            text += "=" * (-len(text) % 4)
+        decoded = base64.b64decode(text.encode("ascii"), validate=True)
     except (ValueError, binascii.Error):
         return None
+    return decoded if base64.b64encode(decoded).decode() == text else None
 
 
 def _encode(digest: bytes, encoding: Encoding) -> str:

@@ -19,10 +19,7 @@ from services.gateway.documents import TENANT_SECURITY, problems
 from services.gateway.parts import Caller, GatewayParts
 from services.gateway.publishing import change_workflow
 from services.gateway.routes.workflows import base_url, load
-
-_INSTRUCTIONS = (
-    "Send an HTTP {methods} to the address with the payload as JSON; it is answered 202 with the execution's id."
-)
+from services.gateway.webhook_instructions import instructions
 
 
 class Triggers(msgspec.Struct, frozen=True):
@@ -64,13 +61,12 @@ async def show_webhook_url(request: AnyRequest, workflow_id: FromPath[UUID]) -> 
         await load(connection, caller, workflow_id)
         rows = await list_triggers(connection, caller.tenant_id, [workflow_id])
     row = _first_webhook(rows) or await _make_webhook(parts, caller, workflow_id)
-    methods: Sequence[str] = msgspec.json.decode(row.config).get("methods") or ["POST"]
     return WebhookAddress(
         workflow_id=workflow_id,
         trigger_id=row.id,
         webhook_url=webhook_url(row, base_url(request)),
         webhook_token=row.token or "",
-        instructions=_INSTRUCTIONS.format(methods=" or ".join(methods)),
+        instructions=instructions(msgspec.json.decode(row.config)),
     )
 
 

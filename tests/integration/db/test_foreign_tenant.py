@@ -49,6 +49,7 @@ from libs.common.db import (
     triggers,
     versions,
     webhook_calls,
+    webhook_secrets,
     workflows,
 )
 from libs.common.db.accepting import insert_accepted, put_off
@@ -118,6 +119,8 @@ async def everything_of(connection: Connection) -> Owned:
     workflow = await make_workflow(connection, tenant)
     trigger = await make_trigger(connection, tenant, workflow, token="t")
     schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule")
+    described = webhook_secrets.NewWebhookSecret(trigger, trigger, "whsec_")
+    await webhook_secrets.set_webhook_secrets(connection, tenant, [], [described])
     pending = await make_execution(connection, tenant, workflow)
     running = await make_execution(connection, tenant, workflow, "running", worker=worker, records=[action_row()])
     paused = await make_execution(connection, tenant, workflow)
@@ -320,6 +323,17 @@ OF_OTHERS: dict[str, Call] = {
     ),
     "webhook_calls.load_replayable": lambda c, t, o: webhook_calls.load_replayable(c, t, [o.call]),
     "webhook_calls.find_call": lambda c, t, o: webhook_calls.find_call(c, t, o.call),
+    "webhook_secrets.list_webhook_secrets": lambda c, t, o: webhook_secrets.list_webhook_secrets(c, t, o.trigger, NOW),
+    "webhook_secrets.note_secret_uses": lambda c, t, o: webhook_secrets.note_secret_uses(
+        c, [(t, o.trigger, o.trigger, NOW)]
+    ),
+    "webhook_secrets.rotate_webhook_secret": lambda c, t, o: webhook_secrets.rotate_webhook_secret(
+        c, t, webhook_secrets.NewWebhookSecret(o.trigger, new_id(), "new"), NOW
+    ),
+    "webhook_secrets.seal_webhook_secrets": lambda c, t, o: webhook_secrets.seal_webhook_secrets(
+        c, t, o.trigger, b"other"
+    ),
+    "webhook_secrets.set_webhook_secrets": lambda c, t, o: webhook_secrets.set_webhook_secrets(c, t, [o.trigger], []),
     "workflows.advance_workflow": lambda c, t, o: workflows.advance_workflow(
         c, t, o.workflow, "Mine", enabled=False, version=7
     ),

@@ -25,7 +25,7 @@ async def test_a_call_is_shown_with_what_came_and_what_became_of_it(acme: World,
     assert (await ingress.post(path, content=BODY + b" ", headers=headers)).status_code == 401
     refused, good = (await logs_of(acme, trigger))["items"]
     assert (good["outcome"], good["status"], good["execution_id"]) == ("accepted", 202, accepted.json()["execution_id"])
-    assert (refused["outcome"], refused["status"], refused["execution_id"]) == ("bad_signature", 401, None)
+    assert (refused["outcome"], refused["status"], refused["execution_id"]) == ("signature", 401, None)
     assert refused["detail"] == "The call is not authenticated."
     for one in (good, refused):
         assert (one["method"], one["ip"], one["user_agent"]) == ("POST", "127.0.0.1", "Hookshot")

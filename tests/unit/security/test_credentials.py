@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from libs.common.domain.trigger import ApiKeyAuth, WebhookConfig
+from libs.common.clock import new_id
+from libs.common.domain.trigger import WebhookConfig
+from libs.common.domain.webhook_auth import ApiKeyAuth, BasicAuth
 from libs.common.security.credentials import (
     constant_time_equal,
     hash_key,
@@ -17,6 +19,10 @@ from libs.common.security.credentials import (
     new_webhook_token,
 )
 from libs.common.security.signatures import HmacSpec
+from libs.common.security.trigger_secrets import TriggerSecret
+from libs.common.security.webhook_auth.keyed import github
+from libs.common.security.webhook_auth.making import Surroundings, make_scheme
+from libs.common.security.webhook_auth.stripe import StripeScheme
 from services.webhooks.checks import make_credentials
 
 
@@ -47,10 +53,12 @@ def test_different_random_gives_different_credentials() -> None:
 @pytest.mark.parametrize("secret", ["battery", b"battery"])
 def test_no_repr_shows_a_credential(secret: Any) -> None:
     if isinstance(secret, bytes):
-        shown: list[object] = [HmacSpec(secrets=(secret,))]
+        shown: list[object] = [HmacSpec(secrets=(secret,)), github([secret]), StripeScheme((secret,), 300)]
     else:
-        config = WebhookConfig(auth=ApiKeyAuth())
-        shown = [make_credentials(config, secret, {}), make_credentials(config, "", {"secret": secret})]
+        held = TriggerSecret(new_id(), secret)
+        made = make_credentials(WebhookConfig(auth=ApiKeyAuth()), secret, (held,))
+        basic = make_scheme(BasicAuth("me"), [secret], Surroundings())
+        shown = [made, make_credentials(WebhookConfig(), secret), made.scheme, held, basic]
     assert "battery" not in f"{shown!r} {shown!s} {shown[0]!s}"
 
 

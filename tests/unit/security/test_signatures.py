@@ -52,7 +52,7 @@ def test_published_digests(algorithm: str, digest: str) -> None:
     spec = msgspec.structs.replace(SPEC, algorithm=algorithm)
     assert failed(FOX, {"x-signature-256": digest}, spec) is None
     assert failed(FOX, {"x-signature-256": digest.upper()}, spec) is None
-    assert failed(FOX + b".", {"x-signature-256": digest}, spec) == "bad_signature"
+    assert failed(FOX + b".", {"x-signature-256": digest}, spec) == "signature"
 
 
 def test_rfc_4231_case_2() -> None:
@@ -65,8 +65,8 @@ def test_as_github_signs() -> None:
     spec = HmacSpec(secrets=(b"It's a Secret to Everybody",), header="x-hub-signature-256", prefix="sha256=")
     digest = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     assert failed(b"Hello, World!", {"x-hub-signature-256": f"sha256={digest}"}, spec) is None
-    assert failed(b"Hello, World!", {"x-hub-signature-256": f"sha1={digest}"}, spec) == "bad_signature"
-    assert failed(b"Hello, World!", {"x-hub-signature-256": digest}, spec) == "bad_signature"
+    assert failed(b"Hello, World!", {"x-hub-signature-256": f"sha1={digest}"}, spec) == "signature"
+    assert failed(b"Hello, World!", {"x-hub-signature-256": digest}, spec) == "signature"
 
 
 def test_as_slack_signs() -> None:
@@ -104,7 +104,7 @@ def test_as_standard_webhooks_sign(signature: str) -> None:
     }
     then = datetime.fromtimestamp(1614265330, UTC)
     assert failed(b'{"test": 2432232314}', headers, STANDARD, then) is None
-    assert failed(b'{"test": 2432232314}', {**headers, "webhook-id": "msg_other"}, STANDARD, then) == "bad_signature"
+    assert failed(b'{"test": 2432232314}', {**headers, "webhook-id": "msg_other"}, STANDARD, then) == "signature"
 
 
 @given(
@@ -118,9 +118,9 @@ def test_what_is_signed_passes_and_nothing_near_it_does(
     headers = sign_hmac(spec, body)
     assert failed(body, headers, spec) is None
     other = msgspec.structs.replace(spec, secrets=(b"kez",))
-    assert failed(body, headers, other) == "bad_signature"
-    assert failed(body + b"\0", headers, spec) == "bad_signature"
-    assert failed(body[:-1] if body else b" ", headers, spec) == "bad_signature"
+    assert failed(body, headers, other) == "signature"
+    assert failed(body + b"\0", headers, spec) == "signature"
+    assert failed(body[:-1] if body else b" ", headers, spec) == "signature"
 
 
 def test_any_of_several_secrets_and_any_of_several_signatures_will_do() -> None:
@@ -134,24 +134,24 @@ def test_any_of_several_secrets_and_any_of_several_signatures_will_do() -> None:
 def test_only_so_many_signatures_are_tried() -> None:
     good = sign_hmac(SPEC, b"body")["x-signature-256"]
     assert failed(b"body", {"x-signature-256": " ".join(["0" * 64] * 9 + [good])}, SPEC) is None
-    assert failed(b"body", {"x-signature-256": " ".join(["0" * 64] * 10 + [good])}, SPEC) == "bad_signature"
+    assert failed(b"body", {"x-signature-256": " ".join(["0" * 64] * 10 + [good])}, SPEC) == "signature"
 
 
 @pytest.mark.parametrize("header", ["zz", "é" * 64, "0" * 63, "0" * 64, " ", ",", "x" * 100_000, "\ud800", "00 " * 32])
 @pytest.mark.parametrize("encoding", ["hex", "base64", "base64url"])
 def test_a_header_that_is_no_signature_is_refused(header: str, encoding: str) -> None:
     spec = msgspec.structs.replace(SPEC, encoding=encoding)
-    assert failed(b"body", {"x-signature-256": header}, spec) == "bad_signature"
+    assert failed(b"body", {"x-signature-256": header}, spec) == "signature"
 
 
 @pytest.mark.parametrize("headers", [{}, {"x-signature-256": ""}, {"x-signature": "0" * 64}])
 def test_a_call_without_the_header_is_refused(headers: dict[str, str]) -> None:
-    assert failed(b"body", headers, SPEC) == "missing_signature"
+    assert failed(b"body", headers, SPEC) == "signature"
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(0, None), (-300, None), (300, None), (-301, "timestamp_out_of_tolerance"), (301, "timestamp_out_of_tolerance")],
+    [(0, None), (-300, None), (300, None), (-301, "timestamp"), (301, "timestamp")],
 )
 def test_the_timestamp_must_be_near(seconds: int, expected: str | None) -> None:
     headers = sign_hmac(STAMPED, b"body", timestamp=STAMP)
@@ -161,13 +161,13 @@ def test_the_timestamp_must_be_near(seconds: int, expected: str | None) -> None:
 @pytest.mark.parametrize("stamp", ["", "soon", "-5", "1e9", "1.5", "0x10", " 5", "1" * 13, "١٢٣", "²"])
 def test_a_timestamp_that_is_none_is_refused(stamp: str) -> None:
     headers = {**sign_hmac(STAMPED, b"body", timestamp=STAMP), "x-ts": stamp}
-    assert failed(b"body", headers, STAMPED) == "timestamp_missing"
+    assert failed(b"body", headers, STAMPED) == "timestamp"
 
 
 def test_the_timestamp_is_signed_with_the_body() -> None:
     headers = sign_hmac(STAMPED, b"body", timestamp=STAMP)
     moved = {**headers, "x-ts": str(int(STAMP) + 1)}
-    assert failed(b"body", moved, STAMPED) == "bad_signature"
+    assert failed(b"body", moved, STAMPED) == "signature"
 
 
 @given(st.binary(max_size=60))
@@ -175,4 +175,4 @@ def test_a_body_that_names_the_parts_is_only_a_body(body: bytes) -> None:
     for trick in (b"{body}", b"{timestamp}", b"v0:{timestamp}:{body}" + body):
         headers = sign_hmac(STAMPED, trick, timestamp=STAMP)
         assert failed(trick, headers, STAMPED) is None
-        assert failed(trick.replace(b"{timestamp}", STAMP.encode()) + b".", headers, STAMPED) == "bad_signature"
+        assert failed(trick.replace(b"{timestamp}", STAMP.encode()) + b".", headers, STAMPED) == "signature"
