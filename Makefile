@@ -36,8 +36,10 @@ fuzz: setup-dev ## 50 000 malformed requests to the webhook service (REQUESTS=�
 	@SIGNALBOX_FUZZ_REQUESTS=$(or $(REQUESTS),50000) SIGNALBOX_FUZZ_SEED=$(or $(SEED),1) \
 		$(PY) -m pytest -q -n 0 tests/integration/webhooks/test_fuzz.py
 
-simulate: setup-dev ## 200 000 random runs of the machine with a crash after any flush (SCHEDULES=…)
-	@SIGNALBOX_SIMULATE_SCHEDULES=$(or $(SCHEDULES),200000) $(PY) -m pytest -q -n 2 tests/simulation
+simulate: setup-dev ## 100 000 random worlds with everything failing (SCHEDULES=… FROM=…; SEED=… tells one history)
+	@if [ -n "$(SEED)" ]; then $(PY) -m tests.simulation $(SEED); else \
+		SIGNALBOX_SIMULATE_SCHEDULES=$(or $(SCHEDULES),100000) SIGNALBOX_SIMULATE_FROM=$(or $(FROM),0) \
+		$(PY) -m pytest -q -n 2 tests/simulation; fi
 
 check: setup-dev ## style, types, import contracts, dependencies
 	@ruff check .
