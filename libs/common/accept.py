@@ -47,6 +47,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     trigger_key: str
     trigger_type: str
     input: bytes
+    actor: str | None = None
 
 
 _encode_snapshot = msgspec.msgpack.Encoder().encode
@@ -78,7 +79,9 @@ class NewExecution(msgspec.Struct, frozen=True):
         """As it is announced."""
         snapshot = b""
         if len(self.input) <= _SNAPSHOT_BYTES:
-            snapshot = _encode_snapshot(Snapshot(self.trigger_id, self.trigger_key, self.trigger_type, self.input))
+            snapshot = _encode_snapshot(
+                Snapshot(self.trigger_id, self.trigger_key, self.trigger_type, self.input, self.actor)
+            )
         return Ready(self.tenant_id, self.id, 0, self.workflow_id, self.version, snapshot, self.traceparent)
 
 

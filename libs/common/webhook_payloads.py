@@ -23,6 +23,8 @@ _IDENTITY = frozenset({"", "identity"})
 _ENCODINGS = frozenset({*_IDENTITY, "gzip"})
 _JSON = frozenset({"", "application/json", "text/json"})
 _FORM = "application/x-www-form-urlencoded"
+_SAID_BY_TOOLS = frozenset({_FORM, "application/octet-stream"})
+"""What curl and HTTP libraries say of a body when nobody tells them."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -62,8 +64,22 @@ def read_payload(content_type: str, encoding: str, body: bytes, limit_bytes: int
         value = decode_json(body)
         check_unique_names(body, value)
         return Payload(value, body)
+    if kind in _SAID_BY_TOOLS and (payload := _json_after_all(body)) is not None:
+        return payload
     value = _value(kind, body)
     return Payload(value, _encode(value))
+
+
+def _json_after_all(body: bytes) -> Payload | None:
+    """A JSON object or list whose sender left it to a tool to say what it sends; None for anything else."""
+    if not body.lstrip().startswith((b"{", b"[")):
+        return None
+    try:
+        value = decode_json(body)
+    except MalformedInput:
+        return None
+    check_unique_names(body, value)
+    return Payload(value, body)
 
 
 def _value(kind: str, body: bytes) -> Any:

@@ -18,6 +18,7 @@ from services.executor.engine import Engine
 from services.executor.journal import Journal
 from services.executor.leases import Lease
 from services.executor.live import LiveReporter
+from services.executor.mailbox import Mailbox
 from services.executor.programs import Programs
 from services.executor.secret_values import SecretValues
 from services.executor.wishes import Wishes
@@ -43,7 +44,12 @@ class ExecutorService:
         self._effects = build_effects(parts.settings, parts.database, parts.clock)
         admission = Admission(parts.database, self._journal)
         self._engine = Engine(
-            self._journal, admission, self._effects.types(), parts.clock, parts.settings.executor_slots
+            self._journal,
+            admission,
+            Mailbox(parts.database),
+            self._effects.types(),
+            parts.clock,
+            parts.settings.executor_slots,
         )
         self._consumer = ReadyConsumer(
             parts.bus,

@@ -107,10 +107,12 @@ class ReadyConsumer:
 
     def _held_from_message(self, item: Ready, loaded: LoadedVersion) -> Held:
         snapshot = decode_snapshot(item.snapshot)
-        return self._held(
+        held = self._held(
             item, loaded, 1, snapshot.trigger_type, snapshot.trigger_id, snapshot.trigger_key,
             _decode_json(snapshot.input),
         )  # fmt: skip
+        held.actor = snapshot.actor
+        return held
 
     async def _held_from_rows(self, items: dict[UUID, Ready], loaded: Mapping[VersionKey, LoadedVersion]) -> list[Held]:
         wanted = [(item.tenant_id, item.execution_id) for item in items.values()]

@@ -31,6 +31,7 @@ from services.executor.actions.base import Attempt, Effects
 from services.executor.admission import Admission
 from services.executor.held import Control, Held, parks
 from services.executor.journal import Journal
+from services.executor.mailbox import Mailbox
 
 MAX_OUTPUT_BYTES = 8_388_608
 """Of one action, as JSON."""
@@ -48,9 +49,11 @@ Ended = tuple[Any, Failure | None]
 class Engine:
     """Runs executions that its caller has built, and knows which are under way."""
 
-    def __init__(self, journal: Journal, admission: Admission, effects: Effects, clock: Clock, slots: int) -> None:
+    def __init__(
+        self, journal: Journal, admission: Admission, mailbox: Mailbox, effects: Effects, clock: Clock, slots: int
+    ) -> None:
         """`slots`: how many executions may be under way at once."""
-        self._journal, self._admission, self._effects = journal, admission, effects
+        self._journal, self._admission, self._mailbox, self._effects = journal, admission, mailbox, effects
         self._clock, self._slots = clock, slots
         self._held: dict[UUID, Held] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
@@ -175,6 +178,8 @@ class Engine:
                 if not turn.local:
                     await self._wait(held, turn.wake_at)
                 self._settle_ended(held)
+                if held.has_ties and held.run.is_in_vain(self._clock.now()):
+                    held.told += await self._mailbox.read([(held.tenant_id, held.execution_id)])
                 turn, now = self._next_turn(held), self._clock.now()
                 if turn.end is not None:
                     await held.stop_effects()

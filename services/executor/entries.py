@@ -56,13 +56,12 @@ def entry_of(held: Held, turn: Turn, now: datetime) -> Entry:
     return Entry(change, _more(held, turn, status, now))
 
 
-def unstorable(held: Held, change: ExecutionChange, now: datetime) -> ExecutionChange:
+def unstorable(held: Held, change: ExecutionChange, now: datetime) -> Entry:
     """The end of an execution whose records cannot be stored: what happened stands there without its values, and what
     earlier flushes left open is closed.
     """
     failure = Failure("unstorable", "the database does not take a value of this run")
-    error = _json(failure)
-    held.run.interrupt(ExecutionStatus.FAILED, failure, now)
+    error, end = _json(failure), held.run.interrupt(ExecutionStatus.FAILED, failure, now)
     closing = _latest_rows(held.run.attempts.take_records())
     rows = {(row.position, row.iteration, row.attempt): row for row in (*change.records, *closing)}
     records = [
@@ -72,10 +71,11 @@ def unstorable(held: Held, change: ExecutionChange, now: datetime) -> ExecutionC
         )
         for row in rows.values()
     ]  # fmt: skip
-    return msgspec.structs.replace(
+    ended = msgspec.structs.replace(
         change, status=ExecutionStatus.FAILED.value, wake_at=None, output=None, error=error, finished_at=now,
         records=records,
     )  # fmt: skip
+    return Entry(ended, _more(held, Turn(end=end), ExecutionStatus.FAILED, now))
 
 
 def _situation(

@@ -19,7 +19,7 @@ from libs.common.cache.protocol import LiveEvent
 from libs.common.db.children import Started
 from libs.common.db.executions import ActionRow, ExecutionChange, release_execution
 from libs.common.db.group_commit import GroupCommit, RefusedWrite
-from libs.common.db.journaling import NOTHING_MORE, Entry, More, Written, write_entries
+from libs.common.db.journaling import Entry, Written, write_entries
 from libs.common.db.pool import Database
 from libs.common.domain.execution import ExecutionStatus
 from libs.common.domain.turns import Turn
@@ -72,9 +72,8 @@ class Journal:
         if isinstance(answer, RefusedWrite):
             change = entry.change
             _log.error("records refused", execution_id=change.id, tenant_id=change.tenant_id, reason=answer.detail)
-            more = More(has_ended=True, before_its_time=True) if held.has_ties else NOTHING_MORE
             await held.stop_effects()
-            await self._commits.submit(Entry(unstorable(held, change, now), more))
+            await self._commits.submit(unstorable(held, change, now))
             return None
         if isinstance(answer, BaseException):
             raise answer

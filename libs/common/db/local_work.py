@@ -7,7 +7,7 @@ tries its transaction again, is nothing.
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -31,6 +31,7 @@ from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.record_events import record_events
 from libs.common.domain.turns import Outcome
 
+_LAST_MOMENT = timedelta(seconds=1)
 _MAX_TEXT = 10_000
 _encode = msgspec.json.encode
 
@@ -143,7 +144,7 @@ async def _run_workflows(work: _Work, wanted: Sequence[_Wanted]) -> None:
         work.started.append(child)
         told = {"execution_id": str(child.id)}
         work.outcomes[one.number] = (
-            Outcome(state={"for": "execution", **told}, wake_at=one.until)
+            Outcome(state={"for": "execution", **told}, wake_at=_given_up(one.until))
             if one.config.wait
             else Outcome({**told, "status": "pending", "output": None})
         )
@@ -161,7 +162,7 @@ async def _wait(work: _Work, wanted: Sequence[_Wanted]) -> None:
     await add_event_waits(work.connection, [_event_wait(one) for one in wanted if one.config.event is not None])
     await ask_approvals(work.connection, [_approval(one) for one in wanted if one.config.approval is not None])
     for one in wanted:
-        work.outcomes[one.number] = Outcome(state=_state(one), wake_at=one.until)
+        work.outcomes[one.number] = Outcome(state=_state(one), wake_at=_given_up(one.until))
 
 
 async def _emit(work: _Work, wanted: Sequence[_Wanted]) -> None:
@@ -189,6 +190,11 @@ def _event(action: LocalAction, config: EmitEventConfig) -> NewEvent | Failure:
         f"action:{write.execution_id}:{action.position}:{action.iteration}",
         write.execution_id, write.actor, action.traceparent,
     )  # fmt: skip
+
+
+def _given_up(until: datetime | None) -> datetime | None:
+    """When a wait is in vain: what was said in the last moment has reached the database by then."""
+    return None if until is None else until + _LAST_MOMENT
 
 
 def _state(one: _Wanted) -> dict[str, Any]:

@@ -135,7 +135,10 @@ class Run:
                 step, place, begun.attempt, ActionStatus.WAITING, begun.started_at, None, begun.input,
                 wake_at=outcome.wake_at, state=outcome.state,
             )  # fmt: skip
-            self._listen(frame, step, place, outcome.wake_at)
+            if frame.is_stopped:
+                self._walk.drop(step, place)
+            else:
+                self._listen(frame, step, place, outcome.wake_at)
             self._walk.look_after(frame)
 
     def tell(self, position: int, iteration: int, value: Any) -> None:
@@ -147,6 +150,11 @@ class Run:
         self._signals[place] = value
         if (waiting := self._walk.waits.take(place)) is not None:
             self._walk.ready.append(waiting)
+
+    def is_in_vain(self, now: datetime) -> bool:
+        """Whether an action that waits to be told something has waited long enough."""
+        places = self.listening()
+        return any((until := self._walk.waits.until(place)) is not None and until <= now for place in places)
 
     def listening(self) -> list[Place]:
         """The places at which actions wait to be told something."""
@@ -226,7 +234,7 @@ class Run:
             self._walk.drop(step, place)
         elif now < last.wake_at:
             self._walk.waits.add(place, last.wake_at, frame, step)
-        elif step.action.type == "wait" and last.state is not None:
+        elif last.status is ActionStatus.WAITING and step.action.type == "wait" and last.state is not None:
             output = {"until": last.wake_at}
             self.attempts.append(
                 step, place, last.attempt, ActionStatus.COMPLETED, last.started_at, now, output=output

@@ -17,6 +17,10 @@ class Waits:
         """The action waits."""
         self._at[place] = (until, frame, step)
 
+    def until(self, place: Place) -> datetime | None:
+        """Until when the action there waits, if it waits for a time."""
+        return self._at[place][0]
+
     def take(self, place: Place) -> tuple[Frame, Step] | None:
         """The action that waits there does so no more."""
         found = self._at.pop(place, None)

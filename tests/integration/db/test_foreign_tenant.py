@@ -29,6 +29,7 @@ from libs.common.db import (
     events,
     execution_views,
     executions,
+    finding,
     idempotency,
     jobs,
     live_states,
@@ -56,6 +57,7 @@ from libs.common.db.accepting import insert_accepted, put_off
 from libs.common.db.pool import Connection, Database
 from libs.common.domain.events import NewEvent
 from libs.common.domain.notifications import Notification
+from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.record_filters import RecordFilter, RecordOrder
 from libs.common.domain.records import Record, RecordChange, RecordKey
 from libs.common.errors import NotFound
@@ -190,6 +192,14 @@ async def lock_and_update_collection(connection: Connection, tenant_id: UUID) ->
     return await collections.update_collection(connection, tenant_id, "notes", description="x", schema=None, now=NOW)
 
 
+async def found_by_action(connection: Connection, tenant_id: UUID) -> object:
+    """None when there is no such collection."""
+    try:
+        return await finding.find_for_action(connection, tenant_id, {"collection": "notes"}, NOW, 5.0)
+    except ActionFailed:
+        return None
+
+
 async def decided(connection: Connection, tenant_id: UUID, approval: UUID) -> object:
     """None when there is no such approval."""
     try:
@@ -246,6 +256,7 @@ OF_OTHERS: dict[str, Call] = {
     "jobs.advance_job": lambda c, t, o: jobs.advance_job(
         c, o.job_of(t), UUID(int=0), done=1, passed_over=0, finished=True
     ),
+    "finding.find_for_action": lambda c, t, _: found_by_action(c, t),
     "local_results.find_results": lambda c, t, o: local_results.find_results(c, [(t, o.ended, "k")]),
     "notifications.list_notifications": lambda c, t, _: notifications.list_notifications(
         c, t, user=None, unread=None, **PAGE

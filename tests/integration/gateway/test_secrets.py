@@ -135,7 +135,7 @@ async def test_a_row_opens_only_where_it_was_sealed(acme: World) -> None:
 
 async def test_the_api_describes_them_without_a_value_in_any_answer(world: World) -> None:
     description = (await world.client.get("/schema/openapi.json")).json()
-    paths = [path for path in description["paths"] if "/secrets" in path]
+    paths = [path for path in description["paths"] if path.startswith("/api/v1/secrets")]
     assert sorted(paths) == ["/api/v1/secrets", "/api/v1/secrets/{name}"]
     shown = description["components"]["schemas"]["StoredSecret"]["properties"]
     assert "value" not in shown and "sealed" not in shown
