@@ -104,7 +104,7 @@ def _expression_slots(
     text: str, config: CronSchedule, zone: ZoneInfo, exclusions: Exclusions, start: datetime, last: datetime
 ) -> Iterator[Slot]:
     cron = read_cron(text)
-    clock = Clock(zone, config.dst_gap, config.dst_fold, exclusions.hidden_hours(cron))
+    clock = Clock(zone, config.dst_gap, config.dst_fold, exclusions.hidden_hours(cron), exclusions.hidden_hours(None))
     instants = cron_instants(cron, clock, start.replace(tzinfo=None), last.replace(tzinfo=None))
     found = (Slot(instant.replace(tzinfo=UTC), mark) for instant, mark in instants)
     return _without(exclusions, zone, found) if config.exclude else found

@@ -86,12 +86,15 @@ def _offset(zone: ZoneInfo, instant: datetime) -> timedelta:
 
 
 class Clock(NamedTuple):
-    """The wall that a cron expression is read on: a zone, the two choices, and hours that are left out."""
+    """The wall that a cron expression is read on: a zone, the two choices, and hours that are left out: of the times
+    that the expression names (`hidden`), and whole (`hidden_whole`).
+    """
 
     zone: ZoneInfo
     gap: DstGap
     fold: DstFold
     hidden: HiddenHours
+    hidden_whole: HiddenHours
 
 
 def cron_instants(cron: Cron, clock: Clock, start: datetime, last: datetime) -> Iterator[tuple[datetime, Mark | None]]:
@@ -138,7 +141,7 @@ def _is_due_after_gap(cron: Cron, clock: Clock, span: Span) -> bool:
     if not cron.fixed or clock.gap == "skip" or not timedelta() < span.skipped <= _LONGEST_CHANGE:
         return False
     left, arrived = span.start + span.before, span.start + span.offset
-    is_hidden = clock.hidden(arrived.date()) >> arrived.hour & 1
+    is_hidden = clock.hidden_whole(arrived.date()) >> arrived.hour & 1
     if is_hidden or next(cron.walls(left, arrived, nothing_hidden), None) is None:
         return False
     return next(cron.walls(arrived, arrived + _TICK, clock.hidden), None) is None
