@@ -163,6 +163,7 @@ class Run:
     def interrupt(self, status: ExecutionStatus, failure: Failure | None, now: datetime) -> End:
         """End the run where it stands; what is under way is recorded as cancelled."""
         reason = failure or Failure("cancelled", "the execution was cancelled")
+        self.scope["now"] = now
         for _, effect in self._walk.under_way.values():
             self.attempts.finish(effect.record, ActionStatus.CANCELLED, now, failure=reason)
         self._walk.cancel_all()

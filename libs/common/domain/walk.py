@@ -45,6 +45,11 @@ class Walk:
 
     def cancel_all(self) -> None:
         """Nothing that waits or loops comes to an end of its own."""
+        for frame, step in self.ready:  # what was told just now waits no more, and will not be looked at either
+            place = Place(step.position, frame.iteration)
+            past = self._attempts.of(place)
+            if past and past[-1].status is ActionStatus.WAITING:
+                self.drop(step, place)
         self._cancel_waits(self.root)
         self._cancel_loops(self.root)
 

@@ -141,3 +141,13 @@ def test_a_local_action_that_failed_is_tried_again_as_any_other() -> None:
     end = run.advance(NOW).end
     assert end is not None
     assert end.status is ExecutionStatus.COMPLETED
+
+
+def test_what_was_told_just_before_a_cancellation_leaves_no_record_open() -> None:
+    """Found by the simulation (seed 7791)."""
+    run = new_run(program(ASK))
+    begun(run)
+    run.tell(0, 0, YES)
+    run.interrupt(ExecutionStatus.CANCELLED, None, NOW)
+    latest = {record.key: record.status.value for record in run.attempts.take_records()}
+    assert latest == {"ask": "cancelled"}
