@@ -8,7 +8,7 @@ import structlog
 
 from libs.common.errors import OperatorError
 from libs.common.parts import Parts, open_parts
-from libs.common.runtime import AsgiApp, Checks, HttpServer, stop_signal, take_port, with_health
+from libs.common.runtime import AsgiApp, Checks, HttpServer, settle_collector, stop_signal, take_port, with_health
 from libs.common.settings import Settings
 from libs.common.telemetry.metrics import set_build, watch_loop_lag
 from libs.common.version import __version__
@@ -44,6 +44,7 @@ async def run_one(name: str, settings: Settings, port: int) -> None:
     lag = asyncio.get_running_loop().create_task(watch_loop_lag())
     await service.start()
     server.start()
+    settle_collector()
     _log.info("ready", address=f"http://{settings.host}:{server.port}", version=__version__)
     _log.info("stopping", signal=await stop_signal())
     await service.stop()

@@ -21,7 +21,7 @@ from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.embedded.valkey import EmbeddedValkey
 from libs.common.errors import OperatorError
 from libs.common.parts import Parts, open_parts
-from libs.common.runtime import AsgiApp, Checks, HttpServer, stop_signal, take_port, with_health
+from libs.common.runtime import AsgiApp, Checks, HttpServer, settle_collector, stop_signal, take_port, with_health
 from libs.common.security.encryption import new_master_key
 from libs.common.settings import Secret, Settings, load_settings
 from libs.common.telemetry.metrics import set_build, watch_loop_lag
@@ -66,6 +66,7 @@ async def _run_services(parts: Parts, taken: socket, greeting: Sequence[str]) ->
     for service in services.values():
         await service.start()
     server.start()
+    settle_collector()
     _log.info("ready", address=f"http://{parts.settings.host}:{server.port}", version=__version__)
     print(f"Signalbox is ready at http://{parts.settings.host}:{server.port}", *greeting, sep="\n", flush=True)
     _log.info("stopping", signal=await stop_signal())

@@ -5,6 +5,7 @@ Ctrl-C.
 """
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -31,6 +32,8 @@ _MESSAGE_BYTES = 65_536
 """Of what a WebSocket's other side may send at once. Nothing is compressed: small messages may grow without a bound."""
 _PING_SECONDS = 15.0
 """A WebSocket whose other side does not answer within this time is closed."""
+_YOUNG_OBJECTS = 10_000
+"""New objects between two looks for cycles of garbage."""
 
 
 def with_health(app: AsgiApp | None, checks: Checks) -> AsgiApp:
@@ -131,6 +134,19 @@ class _EmbeddedServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+
+def settle_collector() -> None:
+    """For a process that has loaded and opened all it needs: have the cyclic collector leave that alone, and look at
+    new objects less often.
+
+    By its defaults (https://docs.python.org/3/library/gc.html) it went through every module, class and function again
+    each time a few ten thousand runs or calls were in hand: a fifth of an executor's time under load and 70 ms at once,
+    for nothing, because the hot path leaves no cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, 10, 10)
 
 
 async def stop_signal() -> str:
