@@ -34,7 +34,7 @@ def test_the_laws_hold_in_every_world(first: int) -> None:
         faults += world.weather.faults
         statuses.update(row.status for row in world.tables.executions.values())
         ties.update(_ties(world))
-    if SCHEDULES >= _BATCH:
+    if first == 0 and SCHEDULES >= _BATCH:  # the worlds of every run of the tests; other batches may miss what is rare
         kinds = {name for name in CALM.__slots__ if name != "is_calm"}
         assert set(faults) == kinds, "a fault that never happens is not looked at"
         assert set(statuses) == {"completed", "failed", "cancelled", "timed_out"}
