@@ -39,7 +39,7 @@ fuzz: setup-dev ## 50 000 malformed requests to the webhook service (REQUESTS=�
 simulate: setup-dev ## 100 000 random worlds with everything failing (SCHEDULES=… FROM=…; SEED=… tells one history)
 	@if [ -n "$(SEED)" ]; then $(PY) -m tests.simulation $(SEED); else \
 		SIGNALBOX_SIMULATE_SCHEDULES=$(or $(SCHEDULES),100000) SIGNALBOX_SIMULATE_FROM=$(or $(FROM),0) \
-		$(PY) -m pytest -q -n 2 tests/simulation; fi
+		$(PY) -m pytest -q -n 2 --timeout 900 tests/simulation; fi
 
 check: setup-dev ## style, types, import contracts, dependencies
 	@ruff check .

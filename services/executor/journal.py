@@ -72,6 +72,7 @@ class Journal:
         if isinstance(answer, RefusedWrite):
             change = entry.change
             _log.error("records refused", execution_id=change.id, tenant_id=change.tenant_id, reason=answer.detail)
+            held.settle_ended(now)  # what an effect did meanwhile it did, whatever becomes of the run
             await held.stop_effects()
             await self._commits.submit(unstorable(held, change, now))
             return None

@@ -96,8 +96,6 @@ class Ties:
     def _judge_failure(self, row: Row) -> Iterator[str]:
         count = sum(_is_child(one, row, "failure") for one in self._tables.executions.values())
         must = self._workflows[row.workflow_id].on_failure and row.status in _FAILED and row.trigger_type != "failure"
-        if is_unstorable(row):
-            return  # it ends as nothing else can be written of it
         if count != must:
             yield f"{_short(row)} is {row.status}, and {count} run because of it"
 
@@ -108,6 +106,8 @@ class Ties:
         elif record["status"] == "completed" and record["type"] == "wait":
             if _output(record)["approved"] != (one["decision"] == "approve"):
                 yield f"{name} says {_output(record)}, decided was {one['decision']}"
+        elif _error(record) == "timeout" and record["type"] == "wait" and one["decision"] is not None:
+            yield f"{name} had no answer in time, decided was {one['decision']}"
         elif _error(record) == "rejected" and one["decision"] != "reject":
             yield f"{name} is rejected, decided was {one['decision']}"
 
