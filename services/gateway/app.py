@@ -51,6 +51,7 @@ from services.gateway.routes import (
     rerunning,
     running,
     schedule_previews,
+    scheduled_tasks,
     schedules,
     secrets,
     testing,
@@ -67,9 +68,9 @@ __all__ = ["GatewayParts", "GatewayService", "create_app"]
 _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedule_previews.ROUTER, schedules.ROUTER,
-    running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
-    execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER,
-    events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
+    scheduled_tasks.ROUTER, running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER,
+    execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER,
+    notifications.ROUTER, events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
     webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER,
 )  # fmt: skip
 _BODIES = (
@@ -78,6 +79,7 @@ _BODIES = (
     *workflows.BODIES,
     *schedule_previews.BODIES,
     *schedules.BODIES,
+    *scheduled_tasks.BODIES,
     *running.BODIES,
     *rerunning.BODIES,
     *testing.BODIES,

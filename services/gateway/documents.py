@@ -92,6 +92,7 @@ def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
             Tag("Workflows"),
             Tag("Executions"),
             Tag("Triggers"),
+            Tag("Scheduled tasks"),
             Tag("Webhook calls"),
             Tag("Events"),
             Tag("Approvals"),

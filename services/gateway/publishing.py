@@ -70,7 +70,8 @@ async def create_workflow(parts: GatewayParts, caller: Caller, raw: Mapping[str,
         await workflow_table.insert_workflow(
             connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled
         )
-        return await _store_version(parts, caller, connection, workflow_id, 1, document, definition)
+        made = await store_version(parts, caller, connection, workflow_id, 1, document, definition)
+        return await _published(connection, caller, workflow_id, made)
 
 
 async def change_workflow(
@@ -85,7 +86,8 @@ async def change_workflow(
         await workflow_table.advance_workflow(
             connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled, version=version
         )
-        return await _store_version(parts, caller, connection, workflow_id, version, document, definition)
+        made = await store_version(parts, caller, connection, workflow_id, version, document, definition)
+        return await _published(connection, caller, workflow_id, made)
 
 
 async def switch_workflow(
@@ -148,7 +150,7 @@ async def _checked(
     return definition
 
 
-async def _store_version(
+async def store_version(
     parts: GatewayParts,
     caller: Caller,
     connection: Connection,
@@ -156,14 +158,18 @@ async def _store_version(
     version: int,
     document: dict[str, Any],
     definition: Definition,
-) -> Published:
+    task: str | None = None,
+) -> Mapping[str, str]:
+    """The version is there, the triggers are as it says; returns the secrets made for them, by trigger key. For whoever
+    holds the row of the workflow. `task`: JSON text of the scheduled task behind the definition.
+    """
     present = await trigger_table.list_triggers(connection, caller.tenant_id, [workflow_id])
     synced = _sync(parts, caller.tenant_id, workflow_id, definition, {row.key: row for row in present})
     text = _text(stored_document(document, definition))
-    await workflow_table.insert_version(connection, caller.tenant_id, workflow_id, version, text, caller.actor)
+    await workflow_table.insert_version(connection, caller.tenant_id, workflow_id, version, text, caller.actor, task)
     await trigger_table.sync_triggers(connection, caller.tenant_id, workflow_id, synced.triggers)
     await _describe_secrets(connection, caller.tenant_id, synced, present)
-    return await _published(connection, caller, workflow_id, synced.new_secrets)
+    return synced.new_secrets
 
 
 async def _describe_secrets(

@@ -121,7 +121,7 @@ async def list_executions(
 ) -> Page[ExecutionSummary]:
     """Newest first, over all workflows or of one."""
     caller, wanted = caller_of(request), window(limit, cursor, offset)
-    chosen, parts = _filter(statuses, trigger_kind, created_from, created_to), parts_of(request)
+    chosen, parts = filter_of(statuses, trigger_kind, created_from, created_to), parts_of(request)
     after, rows, offset, most = wanted.after_id, wanted.rows, wanted.offset, parts.settings.large_value_bytes
     async with parts.database.connection() as connection:
         if workflow_id is None:
@@ -153,7 +153,7 @@ async def list_workflow_executions(
 ) -> Page[ExecutionSummary]:
     """Newest first."""
     caller, wanted = caller_of(request), window(limit, cursor, offset)
-    chosen, after = _filter(statuses, trigger_kind, created_from, created_to), wanted.after_id
+    chosen, after = filter_of(statuses, trigger_kind, created_from, created_to), wanted.after_id
     parts = parts_of(request)
     async with parts.database.connection() as connection:
         if await find_workflow(connection, caller.tenant_id, workflow_id) is None:
@@ -298,9 +298,10 @@ def _action_of(execution_id: UUID, row: StoredAttempt) -> ActionExecution:
     )
 
 
-def _filter(
+def filter_of(
     statuses: list[Status] | None, trigger_type: str | None, start: datetime | None, end: datetime | None
 ) -> ExecutionFilter:
+    """What the query parameters of a list ask for."""
     return ExecutionFilter(tuple(statuses) if statuses else None, trigger_type, id_bound(start), id_bound(end))
 
 

@@ -166,6 +166,11 @@ async def list_ledger(
 )  # fmt: skip
 async def pause(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
     """Its slots are suppressed, each with a row in the ledger, until it is resumed. It may be fired by hand."""
+    return await pause_now(request, trigger_id)
+
+
+async def pause_now(request: AnyRequest, trigger_id: UUID) -> Standing:
+    """The schedule is paused as the body says. Raises `NotFound` or `Conflict`."""
     caller = caller_of(request)
     body = to_struct(await read_object(request), Pause) if await request.body() else Pause()
     async with parts_of(request).database.transaction() as connection:
@@ -181,6 +186,11 @@ async def pause(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
 )  # fmt: skip
 async def resume(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
     """Slots run again from now on; those before stay suppressed. 409 when it is not paused."""
+    return await resume_now(request, trigger_id)
+
+
+async def resume_now(request: AnyRequest, trigger_id: UUID) -> Standing:
+    """The schedule goes on. Raises `NotFound`, or `Conflict` when it is not paused."""
     caller = caller_of(request)
     async with parts_of(request).database.transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
@@ -202,6 +212,11 @@ async def fire(request: AnyRequest, trigger_id: FromPath[UUID]) -> Response[Fire
     """As if a slot were due now, also while it is paused; overlap is judged by the schedule's policy, and 409 when that
     passes it over. With `Idempotency-Key` a retry within 24 hours starts nothing new.
     """
+    return await fire_now(request, trigger_id)
+
+
+async def fire_now(request: AnyRequest, trigger_id: UUID) -> Response[Fired]:
+    """The schedule has fired as headers and body say. Raises `NotFound`, `Conflict` or `IdempotencyMismatch`."""
     caller, key, raw = caller_of(request), idempotency_key(request), await request.body()
     body = to_struct(await read_object(request), Fire) if raw else Fire()
     parts, run_id, new = parts_of(request), new_id(), list[NewExecution]()

@@ -20,6 +20,7 @@ from libs.common.db import (
     api_keys,
     approvals,
     backfills,
+    cleaning,
     collections,
     concurrency,
     controlling,
@@ -37,11 +38,13 @@ from libs.common.db import (
     notifications,
     record_search,
     records,
+    reports,
     rerunning,
     schedule_control,
     schedule_gaps,
     schedule_runs,
     schedule_views,
+    scheduled_tasks,
     schedules,
     secrets,
     signals,
@@ -66,6 +69,7 @@ from tests.factories import (
     call_row,
     execution_change,
     make_execution,
+    make_task,
     make_tenant,
     make_trigger,
     make_workflow,
@@ -77,6 +81,7 @@ PAGE: dict[str, Any] = {"after": None, "limit": 50, "offset": 0}
 EVENTS: dict[str, Any] = {"first_id": None, "before_id": None, "limit": 50, "offset": 0}
 ALL = execution_views.ExecutionFilter()
 HASH = b"\x07" * 32
+FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 _TABLES = """
 SELECT c.relname AS name FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace
@@ -110,6 +115,7 @@ class Owned:
     job: jobs.OpenJob
     record: UUID
     notification: UUID
+    task: UUID
 
     def job_of(self, tenant_id: UUID) -> jobs.OpenJob:
         return jobs.OpenJob(tenant_id, self.job.id, "cancel", "{}", UUID(int=2**128 - 1), None)
@@ -155,13 +161,14 @@ async def everything_of(connection: Connection) -> Owned:
     await records.write_records(connection, [RecordChange(None, note)])
     await notifications.insert_notifications(connection, [notification_of(tenant, told)])
     await local_results.keep_results(connection, [((tenant, ended, "k"), {})])
+    task = await make_task(connection, tenant)
     queued = await make_execution(connection, tenant, workflow)
     await concurrency.enter(connection, [slot_entry(tenant, workflow, one) for one in (running, queued)])
     return Owned(
         tenant=tenant, workflow=workflow, trigger=trigger, schedule=schedule, pending=pending, running=running,
         paused=paused, waiting=waiting, asking=asking, approval=approval, event=event.id, ended=ended, call=call.id,
         key=key, worker=worker, queued=queued, job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id,
-        notification=told,
+        notification=told, task=task,
     )  # fmt: skip
 
 
@@ -208,6 +215,18 @@ async def decided(connection: Connection, tenant_id: UUID, approval: UUID) -> ob
         return None
 
 
+async def batch_of(connection: Connection, tenant_id: UUID) -> int:
+    """How many of a tenant's executions were old."""
+    soon = NOW + timedelta(hours=1)
+    batch = await cleaning.delete_old_executions(connection, tenant_id, soon, after=FIRST_ID, before_id=LAST_ID)
+    return batch.deleted
+
+
+async def counted(connection: Connection, tenant_id: UUID) -> int:
+    """How many executions a tenant's report has."""
+    return (await reports.count_executions(connection, tenant_id, FIRST_ID, LAST_ID, 5.0))[0].total
+
+
 Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
 
 OF_OTHERS: dict[str, Call] = {
@@ -225,6 +244,10 @@ OF_OTHERS: dict[str, Call] = {
     "approvals.list_approvals": lambda c, t, _: approvals.list_approvals(c, t, "pending", **PAGE),
     "approvals.list_approvals of all": lambda c, t, _: approvals.list_approvals(c, t, None, **PAGE),
     "approvals.decide": lambda c, t, o: decided(c, t, o.approval),
+    "cleaning.delete_old_executions": lambda c, t, _: batch_of(c, t),
+    "cleaning.delete_old_calls": lambda c, t, _: cleaning.delete_old_calls(c, t, LAST_ID),
+    "cleaning.delete_old_events": lambda c, t, _: cleaning.delete_old_events(c, t, LAST_ID),
+    "cleaning.delete_old_notifications": lambda c, t, _: cleaning.delete_old_notifications(c, t, LAST_ID),
     "controlling.cancel_executions": lambda c, t, o: controlling.cancel_executions(c, t, [o.pending, o.running]),
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
@@ -278,6 +301,9 @@ OF_OTHERS: dict[str, Call] = {
     "live_states.changed_since": lambda c, t, o: live_states.changed_since(
         c, t, NOW - timedelta(hours=1), UUID(int=0), workflow_id=o.workflow, execution_id=o.ended, limit=50
     ),
+    "reports.count_executions": lambda c, t, _: counted(c, t),
+    "reports.count_firings": lambda c, t, _: reports.count_firings(c, t, NOW, NOW + timedelta(seconds=1), 5.0),
+    "reports.count_calls": lambda c, t, _: reports.count_calls(c, t, FIRST_ID, LAST_ID, 5.0),
     "rerunning.find_repeatable": lambda c, t, o: rerunning.find_repeatable(c, t, o.ended),
     "rerunning.repeat_execution": lambda c, t, o: rerunning.repeat_execution(
         c, t, o.ended, new_id=new_id(), version=1, input_json="{}", actor=None, traceparent="",
@@ -300,6 +326,9 @@ OF_OTHERS: dict[str, Call] = {
     "schedule_views.list_firings": lambda c, t, o: schedule_views.list_firings(
         c, t, o.trigger, None, since=NOW, before=NOW + timedelta(seconds=1), limit=50, offset=0
     ),
+    "scheduled_tasks.find_task": lambda c, t, o: scheduled_tasks.find_task(c, t, o.task),
+    "scheduled_tasks.lock_task": lambda c, t, o: scheduled_tasks.lock_task(c, t, o.task),
+    "scheduled_tasks.list_tasks": lambda c, t, _: scheduled_tasks.list_tasks(c, t, name=None, type_name=None, **PAGE),
     "schedules.lock_schedule": lambda c, t, o: schedules.lock_schedule(c, t, o.schedule),
     "schedules.slots_that_ran": lambda c, t, o: schedules.slots_that_ran(c, t, o.trigger, [NOW]),
     "schedule_gaps.advance_gaps": lambda c, t, o: schedule_gaps.advance_gaps(c, [], [gap_of(t, o.trigger)]),
