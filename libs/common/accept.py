@@ -19,7 +19,7 @@ from libs.common.bus.protocol import Bus
 from libs.common.clock import new_id
 from libs.common.db.accepting import CallRow, ExecutionRow, insert_accepted
 from libs.common.db.deliveries import Delivery, claim_deliveries, find_deliveries
-from libs.common.db.events import RaisedEvent, Started, raise_events
+from libs.common.db.events import EventIdTaken, RaisedEvent, Started, raise_events
 from libs.common.db.group_commit import GroupCommit
 from libs.common.db.idempotency import claim_key
 from libs.common.db.pool import Connection, Database
@@ -133,7 +133,9 @@ class Acceptor:
         self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=metrics.observe_accept_flush)
         self._spooled = GroupCommit[Spooled, None](self._deliver, max_batch=128, lanes=1)
         self._notes = GroupCommit[CallAnswer, None](self._note, lanes=1)
-        self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent]](self._raise, max_batch=_RAISES_TOGETHER)
+        self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent] | EventIdTaken](
+            self._raise, max_batch=_RAISES_TOGETHER
+        )
 
     async def accept(self, new: NewExecution, call: CallRow | None = None) -> UUID:
         """The execution (and the call that caused it) is committed. Raises `Unavailable` when the database is away."""
@@ -187,12 +189,13 @@ class Acceptor:
     async def raise_events(self, events: Sequence[NewEvent]) -> list[RaisedEvent]:
         """The events are committed, all or none, with the executions that they start; one answer each.
 
-        Raises `EventIdTaken`, `Unavailable`. Those with a sender's id have a commit of their own, so that a refused
-        one takes nobody else's with it; others share one.
+        Raises `EventIdTaken`, `Unavailable`. Many requests share a commit; one that is refused takes nobody else's
+        with it.
         """
-        if any(event.dedupe_id is not None for event in events):
-            return (await self._raise([events]))[0]
-        return await self._raises.submit(events)
+        raised = await self._raises.submit(events)
+        if isinstance(raised, EventIdTaken):
+            raise raised
+        return raised
 
     def announce_raised(self, raised: Sequence[RaisedEvent]) -> None:
         """Tell the executors, in the background, what events have started, once that is committed."""
@@ -250,12 +253,29 @@ class Acceptor:
             await note_answers(connection, batch)
         return [None] * len(batch)
 
-    async def _raise(self, batch: Sequence[Sequence[NewEvent]]) -> list[list[RaisedEvent]]:
-        async with self._database.transaction() as connection:
-            raised = await raise_events(connection, [event for events in batch for event in events])
+    async def _raise(self, batch: Sequence[Sequence[NewEvent]]) -> list[list[RaisedEvent] | EventIdTaken]:
+        try:
+            async with self._database.transaction() as connection:
+                raised = await raise_events(connection, [event for events in batch for event in events])
+        except EventIdTaken as error:
+            return [error] if len(batch) == 1 else await self._raise_apart(batch, error)
         self.announce_raised(raised)
         answers = iter(raised)
         return [list(islice(answers, len(events))) for events in batch]
+
+    async def _raise_apart(
+        self, batch: Sequence[Sequence[NewEvent]], error: EventIdTaken
+    ) -> list[list[RaisedEvent] | EventIdTaken]:
+        """The requests with an id that is taken each alone: it may have been by another one of them, which is refused
+        itself.
+        """
+        taken = [any(event.id in error.event_ids for event in events) for events in batch]
+        others = [events for events, is_taken in zip(batch, taken, strict=True) if not is_taken]
+        raised = iter(await self._raise(others) if others else [])
+        return [
+            (await self._raise([events]))[0] if is_taken else next(raised)
+            for events, is_taken in zip(batch, taken, strict=True)
+        ]
 
 
 async def _store_arrivals(

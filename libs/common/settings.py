@@ -75,6 +75,9 @@ class Settings(msgspec.Struct, frozen=True):
         Secret("memory://")
     )
     bus_prefix: Annotated[str, Meta(description="First part of the names of queues and exchanges")] = "signalbox"
+    events_exchange: Annotated[
+        str, Meta(max_length=127, description="Exchange of the platform whose messages are events; empty: none")
+    ] = ""
     redis_url: Annotated[Secret, Meta(description="Redis or Valkey, for live updates; empty: none")] = Secret()
     platform_key: Annotated[Secret, Meta(description="Credential of the platform team for /api/v1/admin")] = Secret()
     master_keys: Annotated[

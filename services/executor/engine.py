@@ -176,6 +176,7 @@ class Engine:
                 held.settle_ended(self._clock.now())
                 if held.has_ties and held.run.is_in_vain(self._clock.now()):
                     held.told += await self._mailbox.read([(held.tenant_id, held.execution_id)])
+                    held.settle_ended(self._clock.now())  # what has ended meanwhile
                 turn, now = self._next_turn(held), self._clock.now()
                 if turn.end is not None:
                     await held.stop_effects()

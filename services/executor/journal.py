@@ -7,7 +7,7 @@ same values.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -38,9 +38,13 @@ class Journal:
     """Writes what happened. One instance a worker."""
 
     def __init__(
-        self, database: Database, worker: UUID, announcer: Announcer, live: LiveReporter | None = None
-    ) -> None:
-        """`announcer`: who is told of executions that others started; `live`: of everything that became true."""
+        self, database: Database, worker: UUID, announcer: Announcer, live: LiveReporter | None = None,
+        listeners: Container[UUID] = frozenset(),
+    ) -> None:  # fmt: skip
+        """`announcer`: who is told of executions that others started; `live`: of everything that became true;
+        `listeners`: the tenants in which somebody listens to ends.
+        """
+        self._listeners = listeners
         self._database, self._worker, self._announcer, self._live = database, worker, announcer, live
         self._due = DueExecutions(database, announcer)
         self._commits = GroupCommit[Entry, Written | None](self._write, observe=metrics.observe_journal_flush)
@@ -51,7 +55,7 @@ class Journal:
 
     async def record_all(self, items: Sequence[tuple[Held, Turn]], now: datetime) -> list[Written | None]:
         """As `record`, for several executions at once, in their order."""
-        entries = [entry_of(held, turn, now) for held, turn in items]
+        entries = [entry_of(held, turn, now, tells_end=held.tenant_id in self._listeners) for held, turn in items]
         answers = await self._commits.submit_all(entries)
         made: list[tuple[Held, ExecutionChange]] = []
         written: list[Written | None] = []
@@ -74,7 +78,7 @@ class Journal:
             _log.error("records refused", execution_id=change.id, tenant_id=change.tenant_id, reason=answer.detail)
             held.settle_ended(now)  # what an effect did meanwhile it did, whatever becomes of the run
             await held.stop_effects()
-            await self._commits.submit(unstorable(held, change, now))
+            await self._commits.submit(unstorable(held, change, now, tells_end=held.tenant_id in self._listeners))
             return None
         if isinstance(answer, BaseException):
             raise answer

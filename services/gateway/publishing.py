@@ -24,6 +24,7 @@ from libs.common.db.workflows import StoredWorkflow
 from libs.common.domain.faults import is_object
 from libs.common.domain.schedule import next_run
 from libs.common.domain.trigger import TriggerSpec, schedule_config
+from libs.common.domain.trigger_validation import slug_faults, webhook_slug
 from libs.common.domain.validation import validate_definition
 from libs.common.domain.webhook_auth import wants_standard_secret
 from libs.common.domain.workflow import Definition
@@ -145,9 +146,23 @@ async def _checked(
             faults.append(Fault("on_failure", f"there is no workflow {reference[:200]!r}"))
         elif found == workflow_id:
             faults.append(Fault("on_failure", "must name another workflow than this one"))
+    if definition is not None:
+        faults += await _slug_faults(connection, caller, workflow_id, document)
     if definition is None or faults:
         raise InvalidInput(list(dict.fromkeys(faults)), "The workflow has faults.")
     return definition
+
+
+async def _slug_faults(
+    connection: Connection, caller: Caller, workflow_id: UUID, document: Mapping[str, Any]
+) -> list[Fault]:
+    """Slugs of webhooks that other workflows of the tenant have."""
+    triggers: list[Any] = document.get("triggers") or []
+    slugs = [slug for slug in map(webhook_slug, triggers) if slug is not None]
+    if not slugs:
+        return []
+    taken = await trigger_table.taken_slugs(connection, caller.tenant_id, workflow_id, slugs)
+    return slug_faults(triggers, taken)
 
 
 async def store_version(
@@ -227,6 +242,7 @@ def _sync(
                 else None,
                 sealed_secrets=sealed if secret_field(spec.config) is not None else None,
                 next_run_at=_next_run(spec, enabled=definition.enabled, now=now),
+                slug=webhook_slug({"type": spec.type, "config": spec.config}),
             )
         )
     return synced

@@ -7,6 +7,7 @@ from services.scheduler.arrears import Arrears
 from services.scheduler.backfills import Backfills
 from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
+from services.scheduler.intake import Intake
 from services.scheduler.jobs import Jobs
 from services.scheduler.loop import Loop
 from services.scheduler.rescue import Rescue
@@ -16,12 +17,13 @@ from services.scheduler.waking import Waking
 
 
 class SchedulerService:
-    """All duties in one loop."""
+    """All duties in one loop, and the events that come from an exchange of the platform."""
 
     app = None
 
     def __init__(self, parts: Parts) -> None:
         self._announcer = Announcer(parts.bus)
+        self._intake, self._drain_seconds = Intake(parts), parts.settings.drain_seconds
         self._loop = Loop(
             [
                 Firing(parts.database, parts.acceptor),
@@ -40,8 +42,10 @@ class SchedulerService:
     async def start(self) -> None:
         """All duties begin."""
         self._loop.start()
+        self._intake.start()
 
     async def stop(self) -> None:
-        """Every duty ends the batch it is at."""
+        """Every duty ends the batch it is at; messages in hand are done or go back."""
+        await self._intake.stop(self._drain_seconds)
         await self._loop.stop()
         await self._announcer.close()

@@ -1,14 +1,51 @@
-"""Where a call comes from: the address that reached us, or what our own proxies say of it; and what that allows.
+"""Addresses: which trigger a path names; and where a call comes from, by the address that reached us or by what our own
+proxies say of it, with what that allows.
 
 `X-Forwarded-For` is read from its end, and only as far as the hops are proxies that the operator trusts: whatever
 stands before them anybody may have written.
 """
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
+from uuid import UUID
 
+from libs.common.domain.tenant import is_slug
+from libs.common.domain.webhook_settings import WEBHOOK_SLUG
+from libs.common.errors import NotFound
 from libs.common.settings import Network
+
+_IS_SLUG = re.compile(WEBHOOK_SLUG)
+
+
+def split_path(path: str) -> tuple[str, str | None]:
+    """Place and token of `/webhooks/{place}[/{token}]`, the place being a trigger's id or `{tenant's slug}/{slug}`.
+
+    A slug of a tenant is never a UUID, so the two cannot be taken for one another. Raises `NotFound` for other paths.
+    """
+    parts = [part for part in path.split("/") if part]
+    if len(parts) < 2 or parts[0] != "webhooks":
+        raise NotFound("There is nothing at this address.")
+    if len(parts) > 2 and not _is_id(parts[1]):
+        parts[1:3] = ["/".join(parts[1:3])]
+    if len(parts) > 3:
+        raise NotFound("There is no such webhook.")
+    return parts[1], parts[2] if len(parts) == 3 else None
+
+
+def is_called(place: str) -> bool:
+    """Whether a place may be `{tenant's slug}/{slug}`."""
+    tenant, _, slug = place.partition("/")
+    return is_slug(tenant) and _IS_SLUG.match(slug) is not None
+
+
+def _is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def caller_address(peer: str, forwarded: str, trusted: Sequence[Network]) -> str:

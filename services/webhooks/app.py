@@ -1,4 +1,4 @@
-"""The webhook service: `ANY /webhooks/{trigger_id}` and `ANY /webhooks/{trigger_id}/{token}`.
+"""The webhook service: `ANY /webhooks/{trigger_id}[/{token}]` and `ANY /webhooks/{tenant}/{slug}[/{token}]`.
 
 The endpoint is a plain ASGI handler inside Litestar's routing: it takes any method and the body as raw bytes, which
 is what signatures are made over, and it is the hottest path of the product.
@@ -8,6 +8,7 @@ import asyncio
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from urllib.parse import unquote
 
 from litestar import Litestar, Request, Response, asgi
 from litestar.exceptions import NotFoundException
@@ -21,6 +22,7 @@ from libs.common.runtime import AsgiApp, Checks
 from libs.common.security.webhook_auth.making import Surroundings
 from libs.common.settings import Networks
 from libs.common.telemetry import metrics
+from services.webhooks.address import split_path
 from services.webhooks.call import Call, Send, read_call
 from services.webhooks.door import Door
 from services.webhooks.endings import Endings
@@ -97,8 +99,9 @@ def create_app(ingress: Ingress, max_header_bytes: int, trusted: Networks) -> Li
             call = read_call(scope, max_header_bytes, trusted)
             request_id = _request_id(call, request_id)
             bind_contextvars(request_id=request_id, trace_id=call.header("traceparent")[3:35])
-            trigger_id, token = _address(call)
-            reply = await ingress.handle(call, trigger_id, token, receive, request_id)
+            # The path as it came: for Litestar every `/webhooks` in it is the mount's.
+            place, token = split_path(unquote(call.raw_path))
+            reply = await ingress.handle(call, place, token, receive, request_id)
             status, headers, body = reply.status, dict(reply.headers), reply.body
         except Exception as error:  # noqa: BLE001 - every error has its answer; the unexpected ones are logged there
             status, headers, body = problem_for(error, request_id)
@@ -120,14 +123,6 @@ def _request_id(call: Call, fresh: str) -> str:
     given = call.header("x-request-id")
     usable = given and len(given) <= _MAX_REQUEST_ID and given.isascii() and given.isprintable()
     return given if usable else fresh
-
-
-def _address(call: Call) -> tuple[str, str | None]:
-    """Trigger id and token of `/webhooks/{trigger_id}[/{token}]`. Raises `NotFound` for any other path."""
-    parts = call.path.removeprefix("/webhooks").strip("/").split("/")
-    if len(parts) > 2:
-        raise NotFound("There is no such webhook.")
-    return parts[0], parts[1] if len(parts) == 2 else None
 
 
 async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:

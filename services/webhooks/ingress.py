@@ -31,6 +31,7 @@ from libs.common.telemetry.tracing import format_traceparent, new_trace, parse_t
 from libs.common.webhook_payloads import NOTHING, Payload, read_payload
 from libs.common.webhook_rules import ACCEPTED, Judged, call_data, event_data, input_json, judge, scope_of
 from services.webhooks import answers
+from services.webhooks.address import is_called
 from services.webhooks.admission import Refused, read_whole, refused_by_head, refused_by_rate, refused_by_type
 from services.webhooks.answers import Reply
 from services.webhooks.call import Call, Receive
@@ -97,10 +98,10 @@ class Ingress:
 
     async def _find(self, trigger_id: str) -> WebhookTrigger:
         try:
-            identifier = UUID(trigger_id)
+            place = UUID(trigger_id)
         except ValueError:
-            _unknown()
-        trigger = await self._triggers.find(identifier)
+            place = trigger_id if is_called(trigger_id) else _unknown()
+        trigger = await self._triggers.find(place)
         if trigger is None:
             _unknown()
         return trigger

@@ -6,8 +6,8 @@ was rejected goes to the dead letters, where it stays for people to look at. The
 does not know better.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 
 class Delivery(Protocol):
@@ -21,6 +21,16 @@ class Delivery(Protocol):
     @property
     def body(self) -> bytes:
         """What was published."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """What its publisher said beside it; our own messages have none."""
+        ...
+
+    @property
+    def message_id(self) -> str:
+        """What its publisher calls it, or empty."""
         ...
 
     @property

@@ -14,6 +14,7 @@ import msgspec
 
 from libs.common.db.children import open_children
 from libs.common.db.ended import settle_ends
+from libs.common.db.ended_runs import raise_ends
 from libs.common.db.pool import Connection, Record
 from libs.common.db.slots import Place, columns, leave
 
@@ -103,6 +104,7 @@ async def _cancel_rows(
     if left := [one for one in wanted if one[1] not in found]:
         # They have ended, or moved in that very moment; they are locked now, and a new statement sees them as they are.
         rows += await connection.fetch(_CANCEL, *columns(left, 3), error_class)
+    await raise_ends(connection, _ended(rows))
     return rows
 
 

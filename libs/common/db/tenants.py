@@ -51,6 +51,14 @@ async def find_tenant(connection: Connection, tenant_id: UUID) -> Tenant | None:
     return _tenant(await connection.fetchrow(_FIND, tenant_id))
 
 
+_FIND_BY_SLUG = "SELECT tenant_id, slug, name, status, created_at, updated_at FROM tenants WHERE slug = $1"
+
+
+async def find_tenant_called(connection: Connection, slug: str) -> Tenant | None:
+    """The tenant of that slug."""
+    return _tenant(await connection.fetchrow(_FIND_BY_SLUG, slug))
+
+
 _LIST = """
 SELECT tenant_id, slug, name, status, created_at, updated_at FROM tenants
  WHERE $1::uuid IS NULL OR tenant_id < $1

@@ -43,3 +43,21 @@ async def find_webhook_trigger(connection: Connection, trigger_id: UUID) -> Webh
     """The trigger of that id, if it exists and its workflow lives."""
     row = await connection.fetchrow(_FIND, trigger_id)
     return None if row is None else WebhookTriggerRow(*row.values())
+
+
+_FIND_CALLED = """
+SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, tr.conditions, tr.token, tr.sealed_secrets, w.version,
+       w.name, t.slug, tr.enabled AND w.enabled AND t.status = 'active' AS runnable,
+       v.definition ->> 'input_schema' AS input_schema
+  FROM tenants t
+  JOIN triggers tr ON tr.tenant_id = t.tenant_id AND tr.slug = $2 AND tr.type = 'webhook'
+  JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id AND w.deleted_at IS NULL
+  JOIN workflow_versions v ON v.tenant_id = w.tenant_id AND v.workflow_id = w.id AND v.version = w.version
+ WHERE t.slug = $1
+"""
+
+
+async def find_webhook_trigger_called(connection: Connection, tenant_slug: str, slug: str) -> WebhookTriggerRow | None:
+    """The trigger of that slug in the tenant of that slug, if it exists and its workflow lives."""
+    row = await connection.fetchrow(_FIND_CALLED, tenant_slug, slug)
+    return None if row is None else WebhookTriggerRow(*row.values())

@@ -45,6 +45,9 @@ _bus_deliveries = _counter("bus_deliveries_total", "Messages consumed, by how th
 _bus_ready = _gauge("bus_ready_messages", "Messages ready and not handed to a consumer")
 _bus_dead = _gauge("bus_dead_letters", "Messages among the dead letters")
 _bus_connected = _gauge("bus_connected", "1 while the bus can be used, else 0")
+_exchange_events = _counter(
+    "exchange_messages_total", "Messages of the events exchange, by what became of them", "outcome"
+)
 _live_events = _counter("live_events_total", "Live events by whether they reached Redis", "outcome")
 _live_streams = _gauge("live_streams", "Followers of executions: event streams and sockets that are open", "kind")
 _claims = _counter("claims_total", "Executions claimed; lost: somebody else has a newer epoch", "outcome")
@@ -108,6 +111,11 @@ def set_bus_state(*, connected: bool, ready: int | None = None, dead: int | None
         _bus_ready.set(ready)
     if dead is not None:
         _bus_dead.set(dead)
+
+
+def count_exchange_message(outcome: str) -> None:
+    """One message of the events exchange was raised, was there before, or was refused for this reason."""
+    _exchange_events.labels(outcome).inc()
 
 
 def count_live_events(events: int, *, delivered: bool) -> None:

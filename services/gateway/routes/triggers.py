@@ -36,6 +36,7 @@ class WebhookAddress(msgspec.Struct, frozen=True):
     trigger_id: UUID
     webhook_url: str
     webhook_token: str
+    slug: str | None
     instructions: str
 
 
@@ -66,6 +67,7 @@ async def show_webhook_url(request: AnyRequest, workflow_id: FromPath[UUID]) -> 
         trigger_id=row.id,
         webhook_url=webhook_url(row, base_url(request)),
         webhook_token=row.token or "",
+        slug=row.slug,
         instructions=instructions(msgspec.json.decode(row.config)),
     )
 

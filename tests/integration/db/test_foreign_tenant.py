@@ -125,7 +125,7 @@ async def everything_of(connection: Connection) -> Owned:
     """A tenant with a row in every table."""
     tenant, worker, key, job = await make_tenant(connection, "owner"), new_id(), new_id(), new_id()
     workflow = await make_workflow(connection, tenant)
-    trigger = await make_trigger(connection, tenant, workflow, token="t")
+    trigger = await make_trigger(connection, tenant, workflow, token="t", slug="paid")
     schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule")
     described = webhook_secrets.NewWebhookSecret(trigger, trigger, "whsec_")
     await webhook_secrets.set_webhook_secrets(connection, tenant, [], [described])
@@ -349,6 +349,7 @@ OF_OTHERS: dict[str, Call] = {
     ),
     "slots.leave": lambda c, t, o: slots.leave(c, [slots.Place(t, o.running)]),
     "slots.queued_for": lambda c, t, o: slots.queued_for(c, t, o.queued),
+    "triggers.taken_slugs": lambda c, t, _: triggers.taken_slugs(c, t, new_id(), ["paid"]),
     "triggers.list_triggers": lambda c, t, o: triggers.list_triggers(c, t, [o.workflow]),
     "triggers.find_trigger": lambda c, t, o: triggers.find_trigger(c, t, o.trigger),
     "triggers.sync_triggers": lambda c, t, o: triggers.sync_triggers(c, t, o.workflow, []),

@@ -14,6 +14,7 @@ from libs.common.db.api_keys import find_credential
 from libs.common.db.approvals import NewApproval, ask_approvals, list_approvals
 from libs.common.db.controlling import cancel_executions, pause_execution, resume_execution, wishes_for
 from libs.common.db.event_ids import forget_old_event_ids
+from libs.common.db.event_triggers import tenants_on_ends
 from libs.common.db.event_views import find_event, list_events
 from libs.common.db.event_waits import drop_event_waits, tell_waits
 from libs.common.db.events import raise_events
@@ -48,7 +49,7 @@ from libs.common.db.schedules import (
     seconds_until_due,
 )
 from libs.common.db.signals import Place, Signal, send_signals, signals_of, wake_signalled
-from libs.common.db.triggers import find_trigger
+from libs.common.db.triggers import find_trigger, taken_slugs
 from libs.common.db.webhook_calls import (
     CallAnswer,
     CallFilter,
@@ -60,7 +61,7 @@ from libs.common.db.webhook_calls import (
     note_answers,
     replayable_ids,
 )
-from libs.common.db.webhook_triggers import find_webhook_trigger
+from libs.common.db.webhook_triggers import find_webhook_trigger, find_webhook_trigger_called
 from libs.common.domain.events import Happening, NewEvent
 from tests.factories import action_row, call_row, execution_change, make_tenant, make_workflow, new_execution
 from tests.integration.db.statements import plan_of, statements
@@ -225,6 +226,9 @@ HOT: dict[str, Callable[[Connection, Ids], Awaitable[object]]] = {
     "the next job": lambda c, _: claim_job(c),
     "the next executions of a job": lambda c, at: next_executions(c, job(at), JobFilter(("completed",)), 10),
     "find a webhook's trigger": lambda c, at: find_webhook_trigger(c, at["ended"]),
+    "find a webhook's trigger by its slug": lambda c, _: find_webhook_trigger_called(c, "acme", "paid"),
+    "which slugs are taken": lambda c, at: taken_slugs(c, at["tenant"], at["workflow"], ["paid", "push"]),
+    "who listens to ends": lambda c, _: tenants_on_ends(c),
     "find a trigger": lambda c, at: find_trigger(c, at["tenant"], at["ended"]),
     "find a credential": lambda c, _: find_credential(c, b"unknown"),
     "show a call": lambda c, at: find_logged_call(c, at["tenant"], at["ended"]),

@@ -12,9 +12,11 @@ ALL = statements()
 _OVER_ALL_TENANTS = {
     "api_keys._FIND_CREDENTIAL": "the key says which tenant it speaks for",
     "webhook_triggers._FIND": "the trigger that a call names says whose it is",
+    "webhook_triggers._FIND_CALLED": "the slug of a tenant says whose it is",
     "controlling._WISHES": "for what one worker runs, whosever it is",
     "deliveries._FORGET": "names that are out of date",
     "event_ids._FORGET": "ids that are out of date",
+    "event_triggers._ON_ENDS": "in which tenants something listens to ends",
     "event_waits._FORGET": "waits of executions that have ended",
     "executions._WAKE": "the scheduler's sweep",
     "executions._RELEASE_OF_DEAD": "what a dead worker held, whosever it is",
@@ -30,6 +32,7 @@ _OVER_ALL_TENANTS = {
     "schedule_runs._NEXT_TURNS": "what waits for its turn, of all tenants",
     "schedules._CLAIM": "the scheduler's due schedules",
     "schedules._UNTIL_DUE": "when the scheduler has something to do next",
+    "tenants._FIND_BY_SLUG": "a slug says which tenant it is",
     "tenants._LIST": "the platform's own list of its tenants",
 }
 _NOT_CONSTANT = {
