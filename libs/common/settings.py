@@ -78,7 +78,9 @@ class Settings(msgspec.Struct, frozen=True):
     events_exchange: Annotated[
         str, Meta(max_length=127, description="Exchange of the platform whose messages are events; empty: none")
     ] = ""
-    redis_url: Annotated[Secret, Meta(description="Redis or Valkey, for live updates; empty: none")] = Secret()
+    redis_url: Annotated[Secret, Meta(description="Redis or Valkey, for live updates and rates; empty: none")] = (
+        Secret()
+    )
     platform_key: Annotated[Secret, Meta(description="Credential of the platform team for /api/v1/admin")] = Secret()
     master_keys: Annotated[
         Secret, Meta(description="id:base64(32 bytes), comma-separated; the first seals secrets, all of them open")
@@ -95,6 +97,10 @@ class Settings(msgspec.Struct, frozen=True):
     webhook_rate: Annotated[
         str, Meta(pattern=r"^([1-9][0-9]{0,8}/[smhd])?$(?!\n)", description="Calls of a webhook, as 100/m; empty: any")
     ] = ""
+    plans: Annotated[
+        str, Meta(description='Limits by plan, as {"free": {"workflows": 5, "api_rate": "60/m"}}; JSON')
+    ] = ""
+    default_plan: Annotated[str, Meta(description="Plan of tenants that have none")] = "unlimited"
     spool_dir: Annotated[
         str, Meta(description="Folder for webhook calls that come while PostgreSQL is away; empty: they get 503")
     ] = ""

@@ -45,6 +45,7 @@ from services.gateway.routes import (
     execution_values,
     executions,
     jobs,
+    limits,
     live_socket,
     notifications,
     records,
@@ -56,6 +57,7 @@ from services.gateway.routes import (
     secrets,
     testing,
     triggers,
+    usage,
     webhook_logs,
     webhook_secrets,
     webhook_trials,
@@ -71,7 +73,7 @@ _ROUTERS = (
     scheduled_tasks.ROUTER, running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER,
     execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER,
     notifications.ROUTER, events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
-    webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER,
+    webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER, limits.ROUTER, usage.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
@@ -92,6 +94,7 @@ _BODIES = (
     *webhook_secrets.BODIES,
     *webhook_logs.BODIES,
     *webhook_trials.BODIES,
+    *limits.BODIES,
 )
 
 
@@ -119,16 +122,19 @@ class GatewayService:
     def __init__(self, parts: Parts) -> None:
         gateway = GatewayParts(parts.settings, parts.database, parts.acceptor, parts.vault, parts.clock)
         self._streams = LiveStreams(parts.settings.redis_url.reveal(), parts.settings.live_streams)
+        self._limiter = gateway.limits.limiter
         self.app: AsgiApp = create_app(gateway, self._streams)
         self.checks: Checks = {"database": parts.database_answers}
 
     async def start(self) -> None:
         """Ready as soon as it listens. What third parties have wrong shows now, not with the first request."""
         installed()
+        self._limiter.start()
 
     async def stop(self) -> None:
         """Live streams end; other requests are the server's to finish."""
         await self._streams.close()
+        await self._limiter.stop()
 
 
 class _Gateway(Litestar):

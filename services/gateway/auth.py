@@ -1,8 +1,9 @@
 """Who may do what: from the headers of a request to a tenant and a role.
 
 The order of the checks is part of the contract: no or bad credential 401, no `X-Tenant-ID` 400, a tenant that the
-credential is not for 403 (also one that does not exist: nobody learns which do), a suspended tenant 403, a role too
-weak 403. Another tenant's resource is not decided here: queries are scoped, so it is simply not found.
+credential is not for 403 (also one that does not exist: nobody learns which do), a suspended tenant 403, a tenant that
+calls too often 429, a role too weak 403. Another tenant's resource is not decided here: queries are scoped, so it is
+simply not found.
 """
 
 from datetime import datetime, timedelta
@@ -83,18 +84,18 @@ def bearer_token(authorization: str | None) -> str:
 
 async def require_reader(connection: AnyConnection, _: BaseRouteHandler) -> None:
     """Guard: any role, whatever the method: for a POST that changes nothing."""
-    await _identify(connection)
+    await _admit(connection)
 
 
 async def require_member(connection: AnyConnection, _: BaseRouteHandler) -> None:
     """Guard: any role reads, editors and owners write."""
-    caller = await _identify(connection)
+    caller = await _admit(connection)
     _require(caller, "viewer" if connection.scope["method"] in _READING else "editor")  # pyright: ignore[reportTypedDictNotRequiredAccess, reportGeneralTypeIssues]
 
 
 async def require_owner(connection: AnyConnection, _: BaseRouteHandler) -> None:
     """Guard: owners only."""
-    _require(await _identify(connection), "owner")
+    _require(await _admit(connection), "owner")
 
 
 def require_platform(connection: AnyConnection, _: BaseRouteHandler) -> None:
@@ -119,6 +120,13 @@ def caller_of(request: AnyRequest) -> Caller:
 def parts_of(request: AnyRequest) -> GatewayParts:
     """What the gateway is made of."""
     return cast("GatewayParts", request.app.state["parts"])
+
+
+async def _admit(connection: AnyConnection) -> Caller:
+    """Who calls, if the tenant may call as often."""
+    caller = await _identify(connection)
+    await cast("GatewayParts", connection.app.state["parts"]).limits.admit_call(caller.tenant_id)
+    return caller
 
 
 async def _identify(connection: AnyConnection) -> Caller:

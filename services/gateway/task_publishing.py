@@ -39,10 +39,12 @@ async def create_task(parts: GatewayParts, caller: Caller, raw: Mapping[str, Any
     document, task_id = _without_read_only(raw), new_id()
     async with parts.database.transaction() as connection:
         task = await _checked(connection, caller, document)
-        await workflow_table.insert_workflow(
-            connection, caller.tenant_id, task_id, task.definition.name, enabled=task.definition.enabled, kind="task"
-        )
-        return await _stored(parts, caller, connection, task_id, 1, document, task)
+        async with parts.limits.making(connection, caller.tenant_id, task.definition):
+            await workflow_table.insert_workflow(
+                connection, caller.tenant_id, task_id, task.definition.name, enabled=task.definition.enabled,
+                kind="task",
+            )  # fmt: skip
+            return await _stored(parts, caller, connection, task_id, 1, document, task)
 
 
 async def change_task(
@@ -59,7 +61,8 @@ async def change_task(
         await workflow_table.advance_workflow(
             connection, caller.tenant_id, task_id, name, enabled=enabled, version=version
         )
-        return await _stored(parts, caller, connection, task_id, version, document, task)
+        async with parts.limits.making(connection, caller.tenant_id, task.definition):
+            return await _stored(parts, caller, connection, task_id, version, document, task)
 
 
 async def remove_task(parts: GatewayParts, caller: Caller, task_id: UUID, if_match: str | None) -> None:

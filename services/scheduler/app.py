@@ -1,6 +1,7 @@
 """The scheduler service: the only one that waits for time. Any number of them share the work; there is no leader."""
 
 from libs.common.accept import Announcer
+from libs.common.limits.plans import Plans
 from libs.common.parts import Parts
 from libs.common.runtime import Checks
 from services.scheduler.arrears import Arrears
@@ -9,7 +10,9 @@ from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
 from services.scheduler.intake import Intake
 from services.scheduler.jobs import Jobs
+from services.scheduler.limit_watch import LimitWatch
 from services.scheduler.loop import Loop
+from services.scheduler.metering import Metering
 from services.scheduler.rescue import Rescue
 from services.scheduler.slots import Slots
 from services.scheduler.turns import Turns
@@ -22,7 +25,7 @@ class SchedulerService:
     app = None
 
     def __init__(self, parts: Parts) -> None:
-        self._announcer = Announcer(parts.bus)
+        self._announcer, plans = Announcer(parts.bus), Plans(parts.settings)
         self._intake, self._drain_seconds = Intake(parts), parts.settings.drain_seconds
         self._loop = Loop(
             [
@@ -35,6 +38,8 @@ class SchedulerService:
                 Jobs(parts.database, self._announcer),
                 Slots(parts.database),
                 Housekeeping(parts.database, parts.clock),
+                Metering(parts.database),
+                LimitWatch(parts.database, parts.acceptor, plans, parts.clock),
             ]
         )
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}

@@ -35,6 +35,7 @@ from libs.common.db import (
     jobs,
     live_states,
     local_results,
+    metering,
     notifications,
     record_search,
     records,
@@ -49,6 +50,7 @@ from libs.common.db import (
     secrets,
     signals,
     slots,
+    tenant_limits,
     tenants,
     triggers,
     versions,
@@ -161,7 +163,7 @@ async def everything_of(connection: Connection) -> Owned:
     await records.write_records(connection, [RecordChange(None, note)])
     await notifications.insert_notifications(connection, [notification_of(tenant, told)])
     await local_results.keep_results(connection, [((tenant, ended, "k"), {})])
-    task = await make_task(connection, tenant)
+    task = await use_up_and_make_task(connection, tenant)
     queued = await make_execution(connection, tenant, workflow)
     await concurrency.enter(connection, [slot_entry(tenant, workflow, one) for one in (running, queued)])
     return Owned(
@@ -183,6 +185,26 @@ def gap_of(tenant: UUID, trigger: UUID) -> schedule_gaps.Gap:
 
 def backfill_of(tenant: UUID, owned: Owned) -> backfills.Backfill:
     return backfills.Backfill(tenant, owned.job.id, owned.trigger, NOW, NOW, None)
+
+
+def warned_of(tenant: UUID, name: str = "workflows") -> tenant_limits.Warned:
+    return tenant_limits.Warned(tenant, name, NOW.date(), 10, 8)
+
+
+async def use_up_and_make_task(connection: Connection, tenant: UUID) -> UUID:
+    """The tenant has used something, is warned, and has a task."""
+    await tenant_limits.note_warnings(connection, [warned_of(tenant)])
+    await connection.execute(
+        "INSERT INTO usage (tenant_id, hour, executions, actions, action_seconds, calls, bytes, mails, tokens, cost)"
+        " VALUES ($1, $2, 1, 1, 1, 1, 1, 1, 1, 1)", tenant, NOW,
+    )  # fmt: skip
+    return await make_task(connection, tenant)
+
+
+async def used_by(connection: Connection, tenant_id: UUID) -> int:
+    """The executions that a tenant has paid for."""
+    used = await metering.sum_usage(connection, tenant_id, NOW - timedelta(hours=1), NOW + timedelta(hours=1))
+    return used.executions
 
 
 def record_of(tenant_id: UUID, record_id: UUID, **data: Any) -> Record:
@@ -252,6 +274,7 @@ OF_OTHERS: dict[str, Call] = {
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
     "deliveries.find_deliveries": lambda c, t, o: deliveries.find_deliveries(c, [(t, o.trigger, HASH)]),
+    "metering.sum_usage": lambda c, t, _: used_by(c, t),
     "executions.release_execution": lambda c, t, o: executions.release_execution(c, t, o.running, 1),
     "event_views.find_event": lambda c, t, o: event_views.find_event(c, t, o.event),
     "event_views.list_events": lambda c, t, _: event_views.list_events(c, t, None, **EVENTS),
@@ -426,6 +449,10 @@ OF_ONE_S_OWN: dict[str, Call] = {
         c, [schedules.FiringRow(t, o.trigger, NOW, NOW, "missed", None, None)]
     ),
     "secrets.put_secret": lambda c, t, _: secrets.put_secret(c, t, "token", sealed=b"other", key_id="1"),
+    "tenant_limits.find_quota": lambda c, t, _: tenant_limits.find_quota(c, t),
+    "tenant_limits.lock_quota": lambda c, t, _: tenant_limits.lock_quota(c, t),
+    "tenant_limits.set_quota": lambda c, t, _: tenant_limits.set_quota(c, t, "free", "{}"),
+    "tenant_limits.weigh_tenant": lambda c, t, _: tenant_limits.weigh_tenant(c, t),
     "tenants.find_tenant": lambda c, t, _: tenants.find_tenant(c, t),
     "tenants.insert_tenant": lambda c, _, __: tenants.insert_tenant(c, new_id(), "third", "Third"),
     "tenants.rename_tenant": lambda c, t, _: tenants.rename_tenant(c, t, name="Renamed", slug=None),

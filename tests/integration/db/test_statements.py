@@ -33,6 +33,11 @@ _OVER_ALL_TENANTS = {
     "schedules._CLAIM": "the scheduler's due schedules",
     "schedules._UNTIL_DUE": "when the scheduler has something to do next",
     "tenants._FIND_BY_SLUG": "a slug says which tenant it is",
+    "metering._METER": "the hour of all tenants",
+    "metering._EXPORT": "the platform's export of all tenants",
+    "tenant_limits._ALL": "the scheduler's round over the limits of all tenants",
+    "tenant_limits._TAKE_WARNINGS": "whom to warn, of all tenants",
+    "tenant_limits._FORGET_WARNINGS": "warnings that are out of date",
     "tenants._LIST": "the platform's own list of its tenants",
 }
 _NOT_CONSTANT = {

@@ -1,0 +1,90 @@
+"""Rates of tenants, without a round trip a call: a process takes from the shared counter what serves some hundredths of
+the rate, and gives it out by itself. A rate of less than 200 calls is counted one by one, so it is exact.
+
+Who was refused is refused without asking again until there may be room. What a process has taken and not given out
+(at most half a hundredth of the rate) stays with it.
+"""
+
+import asyncio
+from collections import OrderedDict
+from math import ceil
+from time import monotonic
+from uuid import UUID
+
+import msgspec
+
+from libs.common.cache.rates import RateLimiter, Spent
+from libs.common.domain.limits import Limits, rate_of
+from libs.common.domain.webhook_settings import Rate
+from libs.common.errors import LimitShown, RateLimited
+from libs.common.limits.near import NearLimits
+
+_SHARE, _MOST_AT_ONCE = 200, 100
+_MOST_KEYS = 10_000
+
+
+class _Held(msgspec.Struct):
+    """What this process holds of a rate."""
+
+    asking: asyncio.Lock
+    left: int = 0
+    used: int = 0
+    none_until: float = 0.0
+
+
+class TenantRates:
+    """Says whether one more is within a rate of a tenant. `near`: told when most of it is used."""
+
+    def __init__(self, shared: RateLimiter, near: NearLimits) -> None:
+        self._shared, self._near = shared, near
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+
+    async def take(self, tenant_id: UUID, limits: Limits, name: str, cost: int = 1) -> None:
+        """So much of the rate of that name is taken. Raises `RateLimited`; a tenant without that rate costs nothing."""
+        rate = rate_of(limits, name)
+        if rate is None or cost <= 0:
+            return
+        spent = await self._spend(f"{name}:{tenant_id}", rate, cost)
+        self._near.note(tenant_id, name, rate.calls, spent.used)
+        if spent.wait > 0:
+            text: str = getattr(limits, name)
+            detail = f"The limit {name} of this tenant is {text}."
+            raise RateLimited(detail, max(1, ceil(spent.wait)), LimitShown(name, text, spent.used))
+
+    async def used(self, tenant_id: UUID, limits: Limits, name: str) -> int | None:
+        """How much of the rate is taken at present; None: there is no such limit."""
+        rate = rate_of(limits, name)
+        if rate is None:
+            return None
+        return (await self._shared.spend(f"{name}:{tenant_id}", rate.calls, rate.seconds, 0)).used
+
+    async def _spend(self, key: str, rate: Rate, cost: int) -> Spent:
+        held = self._held.get(key)
+        if held is None:
+            held = self._held[key] = _Held(asyncio.Lock())
+            if len(self._held) > _MOST_KEYS:
+                self._held.popitem(last=False)
+        if (known := _known(held, rate, cost)) is not None:
+            return known
+        async with held.asking:
+            return _known(held, rate, cost) or await self._ask(held, key, rate, cost)
+
+    async def _ask(self, held: _Held, key: str, rate: Rate, cost: int) -> Spent:
+        wanted = cost + min(rate.calls // _SHARE, _MOST_AT_ONCE)
+        spent = await self._shared.spend(key, rate.calls, rate.seconds, wanted)
+        if spent.wait > 0 and wanted > cost:
+            wanted, spent = cost, await self._shared.spend(key, rate.calls, rate.seconds, cost)
+        if spent.wait > 0:
+            held.none_until = monotonic() + spent.wait if cost == 1 else held.none_until
+        else:
+            held.left, held.used = held.left + wanted - cost, spent.used
+        return spent
+
+
+def _known(held: _Held, rate: Rate, cost: int) -> Spent | None:
+    """What can be said without asking."""
+    if held.left >= cost:
+        held.left -= cost
+        return Spent(0.0, held.used)
+    wait = held.none_until - monotonic()
+    return Spent(wait, rate.calls) if wait > 0 else None
