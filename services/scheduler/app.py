@@ -14,6 +14,7 @@ from services.scheduler.limit_watch import LimitWatch
 from services.scheduler.loop import Loop
 from services.scheduler.metering import Metering
 from services.scheduler.rescue import Rescue
+from services.scheduler.retention import Retention
 from services.scheduler.slots import Slots
 from services.scheduler.turns import Turns
 from services.scheduler.waking import Waking
@@ -39,6 +40,7 @@ class SchedulerService:
                 Slots(parts.database),
                 Housekeeping(parts.database, parts.clock),
                 Metering(parts.database),
+                Retention(parts.database, plans, parts.clock),
                 LimitWatch(parts.database, parts.acceptor, plans, parts.clock),
             ]
         )

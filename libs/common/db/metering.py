@@ -149,12 +149,12 @@ async def sum_usage(connection: Connection, tenant_id: UUID, since: datetime, un
     return Used() if row is None else _used(row, 0)
 
 
-_METERED = "SELECT metered FROM usage_progress WHERE pass = 'first'"
+_METERED = "SELECT metered FROM usage_progress WHERE pass = $1"
 
 
-async def metered_until(connection: Connection) -> datetime:
-    """Up to when everything is metered."""
-    return await connection.fetchval(_METERED)
+async def metered_until(connection: Connection, kind: str = "first") -> datetime:
+    """Up to when everything is metered; `late`: and was looked at once more."""
+    return await connection.fetchval(_METERED, kind)
 
 
 def _row(row: Record) -> UsageRow:

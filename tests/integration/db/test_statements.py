@@ -27,6 +27,7 @@ _OVER_ALL_TENANTS = {
     "resealing._OUTDATED_TRIGGERS": "the same",
     "slots._WATCH": "the scheduler's round over the slots of all tenants",
     "backfills._CLAIM": "the scheduler's next back-fill; everything it does afterwards names its tenant",
+    "retention._FORGET_ASKED": "what goes with the day's executions",
     "schedule_gaps._CLAIM": "the scheduler's arrears of all tenants",
     "schedule_runs._FORGET": "what ran for triggers that are gone",
     "schedule_runs._NEXT_TURNS": "what waits for its turn, of all tenants",
@@ -44,6 +45,9 @@ _NOT_CONSTANT = {
     "migrate: sql": "a migration, read from its file",
     "record_search: text": "one of four constants of the module",
     "partitions: wanted[name]": "a partition's name and bounds follow from its day",
+    "retention: looks_empty": "the same",
+    "retention: locking": "the same",
+    "retention: dropping": "the same",
 }
 _BY_TENANT = re.compile(r"\btenant_id = ")
 _TABLES = """
