@@ -82,6 +82,8 @@ async def refused_by_rate(trigger: WebhookTrigger, limiter: Limiter, body: bytes
         if wait > 0:
             error = RateLimited("This address takes no more calls at present.", max(1, ceil(wait)))
             return Refused("rate", error, body)
+    if trigger.limits.webhook_rate is None:
+        return None
     try:
         await limiter.rates.take(row.tenant_id, trigger.limits, "webhook_rate")
     except RateLimited as error:
@@ -92,6 +94,8 @@ async def refused_by_rate(trigger: WebhookTrigger, limiter: Limiter, body: bytes
 async def refused_by_room(trigger: WebhookTrigger, limiter: Limiter, body: bytes) -> Refused | None:
     """Whether the tenant has as much in flight, or stored, as it may. Costs one without these limits nothing."""
     row, limits = trigger.row, trigger.limits
+    if limits.stored_bytes is None and limits.executions_in_flight is None:
+        return None
     try:
         check_room(limits, row.stored_bytes)
         await limiter.in_flight.admit(row.tenant_id, limits)
