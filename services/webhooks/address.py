@@ -25,11 +25,9 @@ def split_path(path: str) -> tuple[str, str | None]:
     A slug of a tenant is never a UUID, so the two cannot be taken for one another. Raises `NotFound` for other paths.
     """
     parts = [part for part in path.split("/") if part]
-    if len(parts) < 2 or parts[0] != "webhooks":
-        raise NotFound("There is nothing at this address.")
     if len(parts) > 2 and not _is_id(parts[1]):
         parts[1:3] = ["/".join(parts[1:3])]
-    if len(parts) > 3:
+    if len(parts) not in (2, 3) or parts[0] != "webhooks":
         raise NotFound("There is no such webhook.")
     return parts[1], parts[2] if len(parts) == 3 else None
 

@@ -8,6 +8,7 @@ import asyncio
 import platform
 from collections import Counter as Tally
 from collections.abc import Iterable
+from functools import lru_cache
 from time import perf_counter
 from typing import Literal
 
@@ -73,13 +74,24 @@ _settled = {outcome: _bus_deliveries.labels(outcome) for outcome in ("acked", "r
 
 def observe_http(service: str, method: str, route: str, status: int, seconds: float) -> None:
     """One request was answered. `route` is the pattern, never the path."""
-    _http_requests.labels(service, method, route, status).inc()
-    _http_seconds.labels(service, route).observe(seconds)
+    requests, durations = _http_series(service, method, route, status)
+    requests.inc()
+    durations.observe(seconds)
+
+
+@lru_cache(maxsize=1024)
+def _http_series(service: str, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return _http_requests.labels(service, method, route, status), _http_seconds.labels(service, route)
 
 
 def count_webhook_call(outcome: str) -> None:
     """One call of a webhook was answered."""
-    _webhook_calls.labels(outcome).inc()
+    _webhook_outcome(outcome).inc()
+
+
+@lru_cache(maxsize=64)
+def _webhook_outcome(outcome: str) -> Counter:
+    return _webhook_calls.labels(outcome)
 
 
 def observe_accept_flush(size: int, seconds: float) -> None:

@@ -8,8 +8,11 @@ import json
 import os
 import random
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -19,8 +22,9 @@ from tests.integration.conftest import World
 from tests.integration.webhooks.conftest import made_trigger
 
 REQUESTS = int(os.environ.get("SIGNALBOX_FUZZ_REQUESTS", "1500"))
-AT_ONCE = 48
+AT_ONCE = 96
 _PATIENCE_SECONDS = 1.0
+_SLOW_SECONDS = 0.2
 GROWTH_BYTES = 60_000_000
 
 _METHODS = ["POST"] * 12 + ["GET", "PUT", "HEAD", "OPTIONS", "DELETE", "BREW", "post", "P\x01ST"]
@@ -45,8 +49,16 @@ _HEADERS = [
 ]  # fmt: skip
 
 
-def request(chance: random.Random, paths: list[str]) -> list[bytes]:
-    """The pieces of one request, in which they are sent."""
+class Sending(NamedTuple):
+    """One request: its two pieces, what passes between them, and whether the caller leaves without listening."""
+
+    pieces: tuple[bytes, bytes]
+    pause_seconds: float
+    leaves: bool
+
+
+def request(chance: random.Random, paths: list[str]) -> Sending:
+    """A request with any number of things wrong."""
     path, body = chance.choice(paths), chance.choice(_BODIES)
     path += chance.choice(["", "", "", "?a=1&a=2", "?token=x&%00=%ff", "/wrong", "//", "/%2e%2e/x", "?" + "q" * 2_000])
     lines = [f"{chance.choice(_METHODS)} {path} HTTP/1.1", "Host: hooks.test", "Connection: close"]
@@ -58,31 +70,51 @@ def request(chance: random.Random, paths: list[str]) -> list[bytes]:
     elif "Transfer-Encoding: chunked" in lines and chance.random() < 0.8:
         body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
     data = "\r\n".join([*lines, "", ""]).encode("latin-1", "replace") + body
-    if chance.random() < 0.05:  # a caller that leaves in the middle
+    leaves = chance.random() < 0.05
+    if leaves or chance.random() < 0.03:  # the rest never comes
         data = data[: chance.randrange(len(data))]
     cut = chance.randrange(len(data) + 1) if chance.random() < 0.2 else len(data)
-    return [data[:cut], data[cut:]]
+    return Sending((data[:cut], data[cut:]), chance.choice([0, 0, _SLOW_SECONDS]), leaves)
 
 
-async def send(port: int, pieces: list[bytes]) -> tuple[int, bytes]:
-    """The status and the body of the answer; 0 when there is none."""
+async def send(port: int, sending: Sending) -> int:
+    """The status of the answer; 0 when there is none."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        for piece in pieces:
+        for piece in sending.pieces:
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(0)
+            await asyncio.sleep(sending.pause_seconds if sending.pieces[1] else 0)
+        if sending.leaves:
+            return 0
         answer = b""
         with suppress(TimeoutError):  # whoever has not sent all of it gives up soon
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 answer = await reader.read()
         head, _, body = answer.partition(b"\r\n\r\n")
         final = head if not head.startswith(b"HTTP/1.1 100") else body.partition(b"\r\n\r\n")[0]
-        return (int(final.split()[1]), body) if final else (0, b"")
+        return int(final.split()[1]) if final else 0
     except ConnectionError:
-        return 0, b""
+        return 0
     finally:
         writer.close()
+
+
+async def send_all(port: int, requests: Iterator[Sending]) -> tuple[Counter[int], int]:
+    """Send all of them, so many at once; how often each status came, and by how many bytes the memory has grown since
+    a quarter was sent.
+    """
+    statuses, answered, warm = Counter[int](), count(1), 0
+
+    async def caller() -> None:
+        nonlocal warm
+        for one in requests:
+            statuses[await send(port, one)] += 1
+            if next(answered) == REQUESTS // 4:
+                warm = memory_bytes()
+
+    await asyncio.gather(*[caller() for _ in range(AT_ONCE)])
+    return statuses, memory_bytes() - warm
 
 
 def memory_bytes() -> int:
@@ -104,16 +136,10 @@ async def test_whatever_comes_the_service_stays_up_and_logs_every_answer(acme: W
     ]  # fmt: skip
     paths = [f"/webhooks/{(await made_trigger(acme, config=config))['id']}" for config in configs]
     seed = int(os.environ.get("SIGNALBOX_FUZZ_SEED", "1"))
-    chance, statuses = random.Random(seed), Counter[int]()
-    warm = 0
-    for start in range(0, REQUESTS, AT_ONCE):
-        answers = await asyncio.gather(*[send(server.port, request(chance, paths)) for _ in range(AT_ONCE)])
-        statuses.update(status for status, _ in answers)
-        if warm == 0 and start >= REQUESTS // 4:
-            warm = memory_bytes()
-    grown = memory_bytes() - warm
+    chance = random.Random(seed)
+    statuses, grown = await send_all(server.port, (request(chance, paths) for _ in range(REQUESTS)))
     last = f"GET {paths[0]} HTTP/1.1\r\nHost: hooks.test\r\nConnection: close\r\n\r\n"
-    assert (await send(server.port, [last.encode()]))[0] == 405
+    assert await send(server.port, Sending((last.encode(), b""), 0, leaves=False)) == 405
     await server.stop()
     await service.stop()
     assert (500 in statuses, 503 in statuses) == (False, False), (seed, statuses)
