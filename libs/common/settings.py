@@ -122,6 +122,9 @@ class Settings(msgspec.Struct, frozen=True):
     live_streams: Annotated[
         int, Meta(ge=1, le=100_000, description="Live streams and sockets of one tenant that one gateway keeps open")
     ] = 100
+    schedule_series: Annotated[
+        int, Meta(ge=0, le=10_000, description="Schedules with metrics of their own in each scheduler; 0: none")
+    ] = 100
     database_pool_size: Annotated[int, Meta(ge=3, le=200, description="PostgreSQL connections of one process")] = 8
     executor_slots: Annotated[
         int, Meta(ge=1, le=10_000, description="Executions that one executor has under way at once")

@@ -18,6 +18,7 @@ from libs.common.db import triggers as trigger_table
 from libs.common.db import webhook_secrets as secret_table
 from libs.common.db import workflows as workflow_table
 from libs.common.db.pool import Connection
+from libs.common.db.schedules import database_now
 from libs.common.db.triggers import StoredTrigger
 from libs.common.db.webhook_secrets import NewWebhookSecret
 from libs.common.db.workflows import StoredWorkflow
@@ -29,6 +30,7 @@ from libs.common.domain.validation import validate_definition
 from libs.common.domain.webhook_auth import wants_standard_secret
 from libs.common.domain.workflow import Definition
 from libs.common.errors import Fault, InvalidInput, NotFound
+from libs.common.schedule_pass import fire_before_edit
 from libs.common.security.credentials import new_standard_secret, new_webhook_secret, new_webhook_token
 from libs.common.security.trigger_secrets import TriggerSecret, seal_trigger_secrets, shown_prefix
 from services.gateway.definitions import secret_field, stored_document, without_read_only, without_secret
@@ -83,12 +85,15 @@ async def change_workflow(
         stored = await locked(connection, caller, workflow_id, if_match)
         document = without_read_only(change(stored))
         definition = await _checked(connection, caller, workflow_id, document)
+        fired = await fire_before_edit(connection, parts.acceptor, caller.tenant_id, workflow_id)
         version = stored.version + 1
         await workflow_table.advance_workflow(
             connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled, version=version
         )
         made = await store_version(parts, caller, connection, workflow_id, version, document, definition)
-        return await _published(connection, caller, workflow_id, made)
+        published = await _published(connection, caller, workflow_id, made)
+    fired.tell(parts.acceptor)
+    return published
 
 
 async def switch_workflow(
@@ -98,9 +103,10 @@ async def switch_workflow(
     tenant_id = caller.tenant_id
     async with parts.database.transaction() as connection:
         await locked(connection, caller, workflow_id, if_match)
+        fired = await fire_before_edit(connection, parts.acceptor, tenant_id, workflow_id)
         await workflow_table.set_workflow_enabled(connection, tenant_id, workflow_id, enabled=enabled)
         triggers = await trigger_table.list_triggers(connection, tenant_id, [workflow_id])
-        now = parts.clock.now()
+        now = await database_now(connection)
         next_runs = [
             (
                 row.id,
@@ -109,7 +115,9 @@ async def switch_workflow(
             for row in triggers
         ]
         await trigger_table.set_next_runs(connection, tenant_id, next_runs)
-        return await _published(connection, caller, workflow_id, {})
+        published = await _published(connection, caller, workflow_id, {})
+    fired.tell(parts.acceptor)
+    return published
 
 
 async def remove_workflow(parts: GatewayParts, caller: Caller, workflow_id: UUID, if_match: str | None) -> None:
@@ -179,7 +187,8 @@ async def store_version(
     holds the row of the workflow. `task`: JSON text of the scheduled task behind the definition.
     """
     present = await trigger_table.list_triggers(connection, caller.tenant_id, [workflow_id])
-    synced = _sync(parts, caller.tenant_id, workflow_id, definition, {row.key: row for row in present})
+    now = await database_now(connection)
+    synced = _sync(parts, caller.tenant_id, workflow_id, definition, {row.key: row for row in present}, now)
     text = _text(stored_document(document, definition))
     await workflow_table.insert_version(connection, caller.tenant_id, workflow_id, version, text, caller.actor, task)
     await trigger_table.sync_triggers(connection, caller.tenant_id, workflow_id, synced.triggers)
@@ -214,8 +223,8 @@ def _sync(
     workflow_id: UUID,
     definition: Definition,
     present: Mapping[str, StoredTrigger],
+    now: datetime,
 ) -> _Synced:
-    now = parts.clock.now()
     synced = _Synced([], {}, [])
     for spec in definition.triggers:
         old = present.get(spec.key)

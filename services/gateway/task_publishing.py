@@ -21,6 +21,7 @@ from libs.common.domain.faults import is_object
 from libs.common.domain.scheduled_task import ReadTask, read_task, task_path
 from libs.common.domain.templates import has_template
 from libs.common.errors import Fault, InvalidInput, NotFound
+from libs.common.schedule_pass import fire_before_edit
 from services.gateway.parts import Caller, GatewayParts
 from services.gateway.preconditions import check_if_match
 from services.gateway.publishing import store_version
@@ -55,11 +56,14 @@ async def change_task(
         old = await _locked(connection, caller, task_id, if_match)
         document, version = _without_read_only(change(msgspec.json.decode(old.document))), old.version + 1
         task = await _checked(connection, caller, document)
+        fired = await fire_before_edit(connection, parts.acceptor, caller.tenant_id, task_id)
         name, enabled = task.definition.name, task.definition.enabled
         await workflow_table.advance_workflow(
             connection, caller.tenant_id, task_id, name, enabled=enabled, version=version
         )
-        return await _stored(parts, caller, connection, task_id, version, document, task)
+        stored = await _stored(parts, caller, connection, task_id, version, document, task)
+    fired.tell(parts.acceptor)
+    return stored
 
 
 async def remove_task(parts: GatewayParts, caller: Caller, task_id: UUID, if_match: str | None) -> None:

@@ -3,6 +3,7 @@
 from libs.common.accept import Announcer
 from libs.common.parts import Parts
 from libs.common.runtime import Checks
+from libs.common.telemetry import metrics
 from services.scheduler.arrears import Arrears
 from services.scheduler.backfills import Backfills
 from services.scheduler.firing import Firing
@@ -22,6 +23,7 @@ class SchedulerService:
     app = None
 
     def __init__(self, parts: Parts) -> None:
+        metrics.show_schedules(parts.settings.schedule_series)
         self._announcer = Announcer(parts.bus)
         self._intake, self._drain_seconds = Intake(parts), parts.settings.drain_seconds
         self._loop = Loop(

@@ -31,6 +31,7 @@ from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, 
 from services.gateway.parts import Caller
 from services.gateway.routes.jobs import JobMade
 from services.gateway.routes.running import idempotency_key
+from services.gateway.schedule_order import Sort, cursor_position, read_after
 
 MAX_BACKFILL_DAYS = 366
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
@@ -44,7 +45,7 @@ Outcome: TypeAlias = Annotated[FiringOutcome | None, QueryParameter(description=
 
 class Schedule(msgspec.Struct, frozen=True):
     """A schedule and where it stands. `next_run_at`: null when it is switched off or has come to its end; `runs`: slots
-    that have run; `last_lag_ms`: how late the newest of them was.
+    that have run; `last_run_at`, `last_lag_ms`: when the newest of them was taken, and how late.
     """
 
     trigger_id: UUID
@@ -60,6 +61,7 @@ class Schedule(msgspec.Struct, frozen=True):
     paused_note: str | None
     paused_by: str | None
     runs: int
+    last_run_at: datetime | None
     last_lag_ms: int | None
 
 
@@ -120,21 +122,20 @@ async def list_all(
     request: AnyRequest,
     search: Search = None,
     paused: Paused = None,
+    sort: Sort = "next_run_at",
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     offset: Offset = 0,
 ) -> Page[Schedule]:
-    """The next due first; those that are due no more come last."""
+    """The next due first, unless `sort` says otherwise; those without a value to sort by come last."""
     wanted = window(limit, cursor, offset)
-    due, trigger_id = _position(wanted.after_name)
+    after, descending = read_after(wanted.after, sort), sort.startswith("-")
     async with parts_of(request).database.connection() as connection:
         rows = await list_schedules(
             connection, caller_of(request).tenant_id, search, paused=paused,
-            page=ListWindow(due, trigger_id, wanted.rows, wanted.offset),
+            page=ListWindow(sort.removeprefix("-"), descending, after, wanted.rows, wanted.offset),
         )  # fmt: skip
-    return page(
-        rows, wanted, _shown, lambda row: f"{row.next_run_at.isoformat() if row.next_run_at else ''}/{row.trigger_id}"
-    )
+    return page(rows, wanted, lambda row: _shown(row.view), lambda row: cursor_position(row, sort))
 
 
 @get("/triggers/{trigger_id:uuid}/firings", responses=problems(400, 403, 404, 409, 422), summary="List firings")
@@ -198,7 +199,9 @@ async def resume_now(request: AnyRequest, trigger_id: UUID) -> Standing:
             raise Conflict("The schedule is not paused.")
         row, next_run_at = await find_trigger(connection, caller.tenant_id, trigger_id), None
         if row is not None and row.next_run_at is not None:
-            next_run_at = max(row.next_run_at, first_slot_from(read_schedule(due.config), due.now) or row.next_run_at)
+            next_run_at = row.next_run_at
+            if next_run_at < due.now:
+                next_run_at = first_slot_from(read_schedule(due.config), due.now)
             await add_gaps(connection, _passed_while_paused(due))
         await resume_schedule(connection, caller.tenant_id, trigger_id, next_run_at)
     return Standing(trigger_id, next_run_at, False)
@@ -336,24 +339,13 @@ def _shown(row: ScheduleView) -> Schedule:
     return Schedule(
         row.trigger_id, row.workflow_id, row.workflow_name, row.key, describe(read_schedule(row.config)),
         msgspec.json.decode(row.config), row.enabled, row.next_run_at, row.paused_at is not None, row.paused_at,
-        row.paused_note, row.paused_by, row.runs, row.last_lag_ms,
+        row.paused_note, row.paused_by, row.runs, row.last_run_at, row.last_lag_ms,
     )  # fmt: skip
 
 
 def _firing(row: FiringView) -> Firing:
     lag = round((row.actual_at - row.planned_at).total_seconds() * 1000)
     return Firing(row.planned_at, row.actual_at, lag, row.kind, row.outcome, row.execution_id, row.reason)
-
-
-def _position(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """Where the page before ended. Raises `InvalidInput`."""
-    if cursor is None:
-        return None, None
-    due, _, trigger_id = cursor.partition("/")
-    try:
-        return _instant(due) if due else None, UUID(trigger_id)
-    except ValueError:
-        raise InvalidInput([Fault("cursor", "is not a `next_cursor` of this list")]) from None
 
 
 def _instant(text: str) -> datetime:

@@ -161,9 +161,9 @@ async def everything_of(connection: Connection) -> Owned:
     await records.write_records(connection, [RecordChange(None, note)])
     await notifications.insert_notifications(connection, [notification_of(tenant, told)])
     await local_results.keep_results(connection, [((tenant, ended, "k"), {})])
-    task = await make_task(connection, tenant)
-    queued = await make_execution(connection, tenant, workflow)
+    task, queued = await make_task(connection, tenant), await make_execution(connection, tenant, workflow)
     await concurrency.enter(connection, [slot_entry(tenant, workflow, one) for one in (running, queued)])
+    await triggers.set_next_runs(connection, tenant, [(schedule, NOW)])
     return Owned(
         tenant=tenant, workflow=workflow, trigger=trigger, schedule=schedule, pending=pending, running=running,
         paused=paused, waiting=waiting, asking=asking, approval=approval, event=event.id, ended=ended, call=call.id,
@@ -314,14 +314,14 @@ OF_OTHERS: dict[str, Call] = {
         c, backfill_of(t, o), NOW, pause_seconds=1, done=1, passed_over=0
     ),
     "schedules.move_schedules_on": lambda c, t, o: schedules.move_schedules_on(
-        c, [schedules.Move(t, o.trigger, NOW, 1, 1)]
+        c, [schedules.Move(t, o.trigger, NOW, 1, NOW, 1)]
     ),
     "schedule_control.pause_schedules": lambda c, t, o: schedule_control.pause_schedules(
         c, [(t, o.schedule, "why", None)]
     ),
     "schedule_control.resume_schedule": lambda c, t, o: schedule_control.resume_schedule(c, t, o.schedule, NOW),
     "schedule_views.list_schedules": lambda c, t, _: schedule_views.list_schedules(
-        c, t, None, paused=None, page=schedule_views.ListWindow(None, None, 50, 0)
+        c, t, None, paused=None, page=schedule_views.ListWindow("name", True, None, 50, 0)
     ),
     "schedule_views.list_firings": lambda c, t, o: schedule_views.list_firings(
         c, t, o.trigger, None, since=NOW, before=NOW + timedelta(seconds=1), limit=50, offset=0
@@ -330,6 +330,7 @@ OF_OTHERS: dict[str, Call] = {
     "scheduled_tasks.lock_task": lambda c, t, o: scheduled_tasks.lock_task(c, t, o.task),
     "scheduled_tasks.list_tasks": lambda c, t, _: scheduled_tasks.list_tasks(c, t, name=None, type_name=None, **PAGE),
     "schedules.lock_schedule": lambda c, t, o: schedules.lock_schedule(c, t, o.schedule),
+    "schedules.lock_due_schedules": lambda c, t, o: schedules.lock_due_schedules(c, t, o.workflow),
     "schedules.slots_that_ran": lambda c, t, o: schedules.slots_that_ran(c, t, o.trigger, [NOW]),
     "schedule_gaps.advance_gaps": lambda c, t, o: schedule_gaps.advance_gaps(c, [], [gap_of(t, o.trigger)]),
     "schedule_runs.drop_runs": lambda c, t, o: schedule_runs.drop_runs(
