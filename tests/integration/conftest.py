@@ -91,7 +91,13 @@ class World:
 
 
 @pytest.fixture
-async def world(database_dsn: str) -> AsyncIterator[World]:
+def master_key() -> str:
+    """Under which the world's secrets are sealed."""
+    return new_master_key()
+
+
+@pytest.fixture
+async def world(database_dsn: str, master_key: str) -> AsyncIterator[World]:
     settings = load_settings(
         platform_key=Secret(PLATFORM_KEY), public_url="https://hooks.example.com", cache_seconds=1.0
     )
@@ -101,7 +107,7 @@ async def world(database_dsn: str) -> AsyncIterator[World]:
     await bus.connect()
     acceptor = Acceptor(database, bus)
     clock = MovableClock()
-    parts = GatewayParts(settings, database, acceptor, Vault(new_master_key()), clock)
+    parts = GatewayParts(settings, database, acceptor, Vault(master_key), clock)
     transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)  # pyright: ignore[reportArgumentType]
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
         yield World(parts, clock, client, bus)
