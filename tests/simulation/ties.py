@@ -106,10 +106,15 @@ class Ties:
         elif record["status"] == "completed" and record["type"] == "wait":
             if _output(record)["approved"] != (one["decision"] == "approve"):
                 yield f"{name} says {_output(record)}, decided was {one['decision']}"
-        elif _error(record) == "timeout" and record["type"] == "wait" and one["decision"] is not None:
+        elif _error(record) == "timeout" and record["type"] == "wait" and self._was_told(row, record):
             yield f"{name} had no answer in time, decided was {one['decision']}"
         elif _error(record) == "rejected" and one["decision"] != "reject":
             yield f"{name} is rejected, decided was {one['decision']}"
+
+    def _was_told(self, row: Row, record: dict[str, Any]) -> bool:
+        """Whether its signal was there when it had waited long enough: a decision may be under way for longer."""
+        signal = self._tables.signals.get((row.tenant_id, row.id, record["position"], record["iteration"]))
+        return signal is not None and signal["sent_at"] < record["finished_at"]
 
     def _judge_traces(self, row: Row, records: list[dict[str, Any]]) -> Iterator[str]:
         done = [one["type"] for one in records if one["status"] == "completed"]
