@@ -159,7 +159,7 @@ class Acceptor:
     async def find_delivery(self, tenant_id: UUID, trigger_id: UUID, delivery: bytes) -> UUID | None:
         """What the first call of this name has started, if there was one. Raises `Unavailable`."""
         key = (tenant_id, trigger_id, delivery)
-        async with self._database.connection() as connection:
+        async with self._database.for_tenant(tenant_id).transaction() as connection:
             return (await find_deliveries(connection, [key])).get(key)
 
     async def log_call(self, call: CallRow) -> None:
@@ -176,7 +176,7 @@ class Acceptor:
 
         Raises `IdempotencyMismatch` when the key was used with another request.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.for_tenant(new.tenant_id).transaction() as connection:
             known_hash, execution_id = await claim_key(connection, new.tenant_id, key, request_hash, new.id)
             if known_hash != request_hash:
                 raise IdempotencyMismatch("This Idempotency-Key was used with another request.")

@@ -14,7 +14,7 @@ from litestar.handlers.base import BaseRouteHandler
 
 from libs.common.clock import Clock
 from libs.common.db.api_keys import Credential, find_credential
-from libs.common.db.pool import Database
+from libs.common.db.pool import Database, TenantDatabase
 from libs.common.domain.tenant import role_allows
 from libs.common.errors import Fault, Forbidden, InvalidInput, TenantRequired, Unauthenticated
 from libs.common.security.credentials import constant_time_equal, hash_key
@@ -119,6 +119,11 @@ def caller_of(request: AnyRequest) -> Caller:
 def parts_of(request: AnyRequest) -> GatewayParts:
     """What the gateway is made of."""
     return cast("GatewayParts", request.app.state["parts"])
+
+
+def tenant_of(request: AnyRequest) -> TenantDatabase:
+    """The database with the rows of the caller's tenant alone: what a handler is to read and write."""
+    return parts_of(request).database.for_tenant(caller_of(request).tenant_id)
 
 
 async def _identify(connection: AnyConnection) -> Caller:

@@ -68,7 +68,7 @@ def check_definition(raw: object) -> Definition:
 async def create_workflow(parts: GatewayParts, caller: Caller, raw: Mapping[str, Any]) -> Published:
     """Store version 1. Raises `InvalidInput`, or `Conflict` when the name is taken."""
     document, workflow_id = without_read_only(raw), new_id()
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         definition = await _checked(connection, caller, workflow_id, document)
         await workflow_table.insert_workflow(
             connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled
@@ -81,7 +81,7 @@ async def change_workflow(
     parts: GatewayParts, caller: Caller, workflow_id: UUID, if_match: str | None, change: Change
 ) -> Published:
     """Store the next version. Raises `NotFound`, `StaleVersion`, `InvalidInput` or `Conflict`."""
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         stored = await locked(connection, caller, workflow_id, if_match)
         document = without_read_only(change(stored))
         definition = await _checked(connection, caller, workflow_id, document)
@@ -101,7 +101,7 @@ async def switch_workflow(
 ) -> Published:
     """Enable or disable; the version stays, schedules start from now or stop. Raises `NotFound` or `StaleVersion`."""
     tenant_id = caller.tenant_id
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         await locked(connection, caller, workflow_id, if_match)
         fired = await fire_before_edit(connection, parts.acceptor, tenant_id, workflow_id)
         await workflow_table.set_workflow_enabled(connection, tenant_id, workflow_id, enabled=enabled)
@@ -122,7 +122,7 @@ async def switch_workflow(
 
 async def remove_workflow(parts: GatewayParts, caller: Caller, workflow_id: UUID, if_match: str | None) -> None:
     """Delete softly; its triggers are gone. Raises `NotFound` or `StaleVersion`."""
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         await locked(connection, caller, workflow_id, if_match)
         await trigger_table.sync_triggers(connection, caller.tenant_id, workflow_id, [])
         await workflow_table.delete_workflow(connection, caller.tenant_id, workflow_id)

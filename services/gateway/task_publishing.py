@@ -38,7 +38,7 @@ _READ_ONLY = frozenset({
 async def create_task(parts: GatewayParts, caller: Caller, raw: Mapping[str, Any]) -> StoredTask:
     """Store version 1. Raises `InvalidInput`, or `Conflict` when another task has the name."""
     document, task_id = _without_read_only(raw), new_id()
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         task = await _checked(connection, caller, document)
         await workflow_table.insert_workflow(
             connection, caller.tenant_id, task_id, task.definition.name, enabled=task.definition.enabled, kind="task"
@@ -52,7 +52,7 @@ async def change_task(
     """Store the next version; the schedule keeps its ledger. Raises `NotFound`, `StaleVersion`, `InvalidInput` or
     `Conflict`.
     """
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         old = await _locked(connection, caller, task_id, if_match)
         document, version = _without_read_only(change(msgspec.json.decode(old.document))), old.version + 1
         task = await _checked(connection, caller, document)
@@ -68,7 +68,7 @@ async def change_task(
 
 async def remove_task(parts: GatewayParts, caller: Caller, task_id: UUID, if_match: str | None) -> None:
     """It runs no more and its name is free; its executions stay. Raises `NotFound` or `StaleVersion`."""
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         await _locked(connection, caller, task_id, if_match)
         await trigger_table.sync_triggers(connection, caller.tenant_id, task_id, [])
         await workflow_table.delete_workflow(connection, caller.tenant_id, task_id)

@@ -50,7 +50,7 @@ async def make_key(parts: GatewayParts, tenant_id: UUID, wanted: NewKey) -> KeyM
     if wanted.expires_at is not None and wanted.expires_at <= parts.clock.now():
         raise InvalidInput([Fault("expires_at", "must be in the future")])
     key = new_api_key(random_token())
-    async with parts.database.connection() as connection:
+    async with parts.database.for_tenant(tenant_id).transaction() as connection:
         made = await table.insert_api_key(
             connection,
             tenant_id,
@@ -66,7 +66,7 @@ async def make_key(parts: GatewayParts, tenant_id: UUID, wanted: NewKey) -> KeyM
 
 async def show_keys(parts: GatewayParts, tenant_id: UUID, wanted: Window) -> Page[KeyShown]:
     """One page of a tenant's keys."""
-    async with parts.database.connection() as connection:
+    async with parts.database.for_tenant(tenant_id).transaction() as connection:
         rows = await table.list_api_keys(
             connection, tenant_id, after=wanted.after_id, limit=wanted.rows, offset=wanted.offset
         )
@@ -75,7 +75,7 @@ async def show_keys(parts: GatewayParts, tenant_id: UUID, wanted: Window) -> Pag
 
 async def drop_key(parts: GatewayParts, tenant_id: UUID, key_id: UUID) -> None:
     """Revoke a key. Raises `NotFound` when the tenant has no such key."""
-    async with parts.database.connection() as connection:
+    async with parts.database.for_tenant(tenant_id).transaction() as connection:
         if not await table.revoke_api_key(connection, tenant_id, key_id):
             raise NotFound("There is no such API key.")
 

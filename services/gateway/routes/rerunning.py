@@ -18,7 +18,7 @@ from libs.common.domain.frames import MAX_ITEMS
 from libs.common.domain.json_schema import instance_faults
 from libs.common.domain.workflow import Definition, action_places
 from libs.common.errors import Conflict, InvalidInput, NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.routes.running import traceparent_of
@@ -65,7 +65,7 @@ async def retry(request: AnyRequest, execution_id: FromPath[UUID]) -> Response[R
     """
     body = to_struct(await read_object(request), Retry) if await request.body() else Retry()
     caller, fresh_id, traceparent = caller_of(request), new_id(), traceparent_of(request)
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         source = await find_repeatable(connection, caller.tenant_id, execution_id)
         version = _version(source, body.version)
         assert source is not None  # _version has looked

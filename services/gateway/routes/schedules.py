@@ -24,7 +24,7 @@ from libs.common.domain.firing_policy import FiringOutcome, Judge, first_slot_fr
 from libs.common.domain.schedule_text import describe
 from libs.common.errors import Conflict, Fault, IdempotencyMismatch, InvalidInput, NotFound
 from libs.common.schedule_firing import Planned, planned_slot, start
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, read_struct, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, page, window
@@ -130,7 +130,7 @@ async def list_all(
     """The next due first, unless `sort` says otherwise; those without a value to sort by come last."""
     wanted = window(limit, cursor, offset)
     after, descending = read_after(wanted.after, sort), sort.startswith("-")
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         rows = await list_schedules(
             connection, caller_of(request).tenant_id, search, paused=paused,
             page=ListWindow(sort.removeprefix("-"), descending, after, wanted.rows, wanted.offset),
@@ -152,7 +152,7 @@ async def list_ledger(
     """The ledger of a schedule, newest slot first: every due slot once. `from` and `to` are about the planned time."""
     wanted, tenant_id = window(limit, cursor, offset), caller_of(request).tenant_id
     before = _instant(wanted.after_name) if wanted.after_name is not None else _LATEST
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         await _check_schedule(connection, tenant_id, trigger_id)
         rows = await list_firings(
             connection, tenant_id, trigger_id, outcome, since=_aware(created_from, _EARLIEST),
@@ -174,7 +174,7 @@ async def pause_now(request: AnyRequest, trigger_id: UUID) -> Standing:
     """The schedule is paused as the body says. Raises `NotFound` or `Conflict`."""
     caller = caller_of(request)
     body = to_struct(await read_object(request), Pause) if await request.body() else Pause()
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
         await pause_schedules(connection, [(caller.tenant_id, trigger_id, body.note, caller.actor)])
         row = await find_trigger(connection, caller.tenant_id, due.trigger_id)
@@ -193,7 +193,7 @@ async def resume(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
 async def resume_now(request: AnyRequest, trigger_id: UUID) -> Standing:
     """The schedule goes on. Raises `NotFound`, or `Conflict` when it is not paused."""
     caller = caller_of(request)
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
         if due.paused_at is None:
             raise Conflict("The schedule is not paused.")
@@ -223,7 +223,7 @@ async def fire_now(request: AnyRequest, trigger_id: UUID) -> Response[Fired]:
     caller, key, raw = caller_of(request), idempotency_key(request), await request.body()
     body = to_struct(await read_object(request), Fire) if raw else Fire()
     parts, run_id, new = parts_of(request), new_id(), list[NewExecution]()
-    async with parts.database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
         if key is not None:
             request_hash = hashlib.sha256(trigger_id.bytes + raw).digest()
@@ -247,7 +247,7 @@ async def backfill(request: AnyRequest, trigger_id: FromPath[UUID]) -> Response[
     how far it is.
     """
     caller, body, job_id = caller_of(request), await read_struct(request, BackfillRange), new_id()
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
         _check_range(body, due.now)
         if due.is_off:
@@ -263,7 +263,7 @@ async def backfill(request: AnyRequest, trigger_id: FromPath[UUID]) -> Response[
 async def register(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
     """Nothing is left to do, as a schedule counts from when it is stored; answers when it is due next."""
     tenant_id = caller_of(request).tenant_id
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller_of(request), trigger_id)
         row = await find_trigger(connection, tenant_id, trigger_id)
     return Standing(trigger_id, None if row is None else row.next_run_at, due.paused_at is not None, due.paused_note)

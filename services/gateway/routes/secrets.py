@@ -13,7 +13,7 @@ from libs.common.db.secrets import StoredSecret
 from libs.common.domain.faults import struct_faults
 from libs.common.domain.templates import SECRET_NAME
 from libs.common.errors import Fault, InvalidInput, NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
@@ -54,7 +54,7 @@ async def put_secret(request: AnyRequest, name: FromPath[str]) -> Response[Store
     parts, tenant_id = parts_of(request), caller_of(request).tenant_id
     plaintext = read_value(name, await read_object(request))
     key_id, sealed = parts.vault.sealing_id, parts.vault.seal(tenant_id, name, plaintext)
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         stored = await table.put_secret(connection, tenant_id, name, sealed=sealed, key_id=key_id)
     if stored.version > 1:
         return Response(stored, status_code=200)
@@ -67,7 +67,7 @@ async def list_secrets(
 ) -> Page[StoredSecret]:
     """Names and times, by name."""
     wanted = window(limit, cursor, offset)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         rows = await table.list_secrets(
             connection,
             caller_of(request).tenant_id,
@@ -83,7 +83,7 @@ async def show_secret(request: AnyRequest, name: FromPath[str]) -> StoredSecret:
     """Its name and times."""
     stored = None
     if SECRET_NAME.fullmatch(name):
-        async with parts_of(request).database.connection() as connection:
+        async with tenant_of(request).transaction() as connection:
             stored = await table.find_secret(connection, caller_of(request).tenant_id, name)
     if stored is None:
         raise NotFound("There is no such secret.")
@@ -95,7 +95,7 @@ async def delete_secret(request: AnyRequest, name: FromPath[str]) -> None:
     """Runs that use it fail from then on, and name it."""
     deleted = False
     if SECRET_NAME.fullmatch(name):
-        async with parts_of(request).database.connection() as connection:
+        async with tenant_of(request).transaction() as connection:
             deleted = await table.delete_secret(connection, caller_of(request).tenant_id, name)
     if not deleted:
         raise NotFound("There is no such secret.")

@@ -27,7 +27,7 @@ from libs.common.security.trigger_secrets import (
     seal_trigger_secrets,
     shown_prefix,
 )
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_struct
 from services.gateway.definitions import secret_field
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -82,7 +82,7 @@ async def rotate(request: AnyRequest, trigger_id: FromPath[UUID]) -> RotatedSecr
     """
     parts, caller = parts_of(request), caller_of(request)
     body = await read_struct(request, RotateSecret)
-    async with parts.database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         held = await _held(connection, caller, trigger_id)
         return await _rotate(connection, parts, caller, held, body)
 
@@ -95,7 +95,7 @@ async def rotate(request: AnyRequest, trigger_id: FromPath[UUID]) -> RotatedSecr
 async def list_secrets(request: AnyRequest, trigger_id: FromPath[UUID]) -> WebhookSecrets:
     """By prefix, with when each was last used: when nobody uses the old one any more, the rotation is done."""
     parts, caller = parts_of(request), caller_of(request)
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         _check_has_secret(await find_trigger(connection, caller.tenant_id, trigger_id))
         return WebhookSecrets(
             await table.list_webhook_secrets(connection, caller.tenant_id, trigger_id, parts.clock.now())

@@ -121,9 +121,9 @@ class Owned:
         return jobs.OpenJob(tenant_id, self.job.id, "cancel", "{}", UUID(int=2**128 - 1), None)
 
 
-async def everything_of(connection: Connection) -> Owned:
-    """A tenant with a row in every table."""
-    tenant, worker, key, job = await make_tenant(connection, "owner"), new_id(), new_id(), new_id()
+async def everything_of(connection: Connection, slug: str = "owner", hashed: bytes = HASH) -> Owned:
+    """A tenant with a row in every table. `hashed`: of its API key."""
+    tenant, worker, key, job = await make_tenant(connection, slug), new_id(), new_id(), new_id()
     workflow = await make_workflow(connection, tenant)
     trigger = await make_trigger(connection, tenant, workflow, token="t", slug="paid")
     schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule")
@@ -146,7 +146,7 @@ async def everything_of(connection: Connection) -> Owned:
     call = call_row(tenant, trigger, ended)
     await insert_accepted(connection, [], [call])
     await api_keys.insert_api_key(
-        connection, tenant, key, name="k", role="owner", prefix="sb_", hashed=HASH, expires_at=None
+        connection, tenant, key, name="k", role="owner", prefix="sb_", hashed=hashed, expires_at=None
     )
     await idempotency.claim_key(connection, tenant, "k", HASH, pending)
     await deliveries.claim_deliveries(connection, [deliveries.Delivery(tenant, trigger, HASH, ended)])

@@ -36,6 +36,9 @@ _OVER_ALL_TENANTS = {
     "tenants._LIST": "the platform's own list of its tenants",
 }
 _NOT_CONSTANT = {
+    "isolation: statement": "two constants of the module",
+    "isolation: row['guard']": "the policies of a table, which follow from its name and owner",
+    "pool: begin": "whose transaction it is, by the digits of a UUID: SET takes no parameters",
     "migrate: sql": "a migration, read from its file",
     "record_search: text": "one of four constants of the module",
     "partitions: wanted[name]": "a partition's name and bounds follow from its day",
