@@ -95,7 +95,8 @@ def rotate() -> None:
             rotation = await rotate_keys(database, vault)
         finally:
             await database.close()
-        print(f"sealed with key {key_id}: {rotation.secrets.resealed} secrets, {rotation.triggers.resealed} triggers")
+        counts = f"{rotation.secrets.resealed} secrets, {rotation.triggers.resealed} triggers"
+        print(f"sealed with key {key_id}: {counts}, {rotation.data_keys.resealed} data keys")
         if rotation.left:
             raise OperatorError(f"{rotation.left} are still sealed with another key; the log names what does not open.")
 

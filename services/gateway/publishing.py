@@ -14,6 +14,7 @@ import msgspec
 
 from libs.common.actions.installed import checkers
 from libs.common.clock import new_id, random_token
+from libs.common.data_keys import data_key_of
 from libs.common.db import triggers as trigger_table
 from libs.common.db import webhook_secrets as secret_table
 from libs.common.db import workflows as workflow_table
@@ -187,8 +188,10 @@ async def store_version(
     holds the row of the workflow. `task`: JSON text of the scheduled task behind the definition.
     """
     present = await trigger_table.list_triggers(connection, caller.tenant_id, [workflow_id])
+    has_secrets = any(secret_field(spec.config) is not None for spec in definition.triggers)
+    data_key = await data_key_of(connection, caller.tenant_id, parts.vault) if has_secrets else None
     now = await database_now(connection)
-    synced = _sync(parts, caller.tenant_id, workflow_id, definition, {row.key: row for row in present}, now)
+    synced = _sync(parts, caller.tenant_id, workflow_id, definition, {row.key: row for row in present}, now, data_key)
     text = _text(stored_document(document, definition))
     await workflow_table.insert_version(connection, caller.tenant_id, workflow_id, version, text, caller.actor, task)
     await trigger_table.sync_triggers(connection, caller.tenant_id, workflow_id, synced.triggers)
@@ -224,6 +227,7 @@ def _sync(
     definition: Definition,
     present: Mapping[str, StoredTrigger],
     now: datetime,
+    data_key: bytes | None,
 ) -> _Synced:
     synced = _Synced([], {}, [])
     for spec in definition.triggers:
@@ -234,7 +238,7 @@ def _sync(
         secret = _new_secret(spec, old)
         if secret is not None:
             made = TriggerSecret(new_id(), secret)
-            sealed = seal_trigger_secrets(parts.vault, tenant_id, trigger_id, made)
+            sealed = seal_trigger_secrets(parts.vault, tenant_id, trigger_id, made, data_key=data_key)
             synced.new_secrets[spec.key] = secret
             synced.described.append(NewWebhookSecret(trigger_id, made.id, shown_prefix(secret)))
         synced.triggers.append(

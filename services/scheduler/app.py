@@ -6,6 +6,7 @@ from libs.common.runtime import Checks
 from libs.common.telemetry import metrics
 from services.scheduler.arrears import Arrears
 from services.scheduler.backfills import Backfills
+from services.scheduler.erasing import Erasing
 from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
 from services.scheduler.intake import Intake
@@ -36,6 +37,7 @@ class SchedulerService:
                 Rescue(parts.database),
                 Jobs(parts.database, self._announcer),
                 Slots(parts.database),
+                Erasing(parts.database, parts.settings.cache_seconds),
                 Housekeeping(parts.database, parts.clock),
             ]
         )

@@ -2,8 +2,9 @@
 and the parts that the other services are made of.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,6 +51,14 @@ class World:
         """What a service other than the gateway is made of; `settings` differ from the gateway's."""
         own, given = self.parts, msgspec.structs.replace(self.parts.settings, **settings)
         return Parts(given, self.clock, own.database, self.bus, own.vault, own.acceptor)
+
+    @asynccontextmanager
+    async def with_settings(self, peer: str = "127.0.0.1", **settings: Any) -> AsyncGenerator[httpx.AsyncClient]:
+        """A client of a gateway with other settings; `peer`: from where it connects."""
+        parts = replace(self.parts, settings=msgspec.structs.replace(self.parts.settings, **settings))
+        transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False, client=(peer, 1))  # pyright: ignore[reportArgumentType]
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+            yield client
 
     async def fetch(self, query: str, *arguments: object) -> list[Any]:
         """Rows of the database."""

@@ -1,4 +1,4 @@
-"""API keys, for owners; and the three things done with keys, which the platform's calls share."""
+"""API keys, for owners; and the four things done with keys, which the platform's calls share."""
 
 from datetime import datetime
 from typing import Annotated
@@ -10,8 +10,8 @@ from litestar.params import FromPath
 
 from libs.common.clock import new_id, random_token
 from libs.common.db import api_keys as table
-from libs.common.domain.tenant import RoleName
-from libs.common.errors import Fault, InvalidInput, NotFound
+from libs.common.domain.tenant import RoleName, Scope, scopes_include
+from libs.common.errors import Fault, Forbidden, InvalidInput, NotFound
 from libs.common.security.credentials import new_api_key
 from services.gateway.auth import caller_of, parts_of, require_owner
 from services.gateway.bodies import AnyRequest, Name, read_struct
@@ -23,10 +23,13 @@ KeyShown = table.ApiKey
 
 
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A key to be made; without `expires_at` it lives until it is revoked."""
+    """A key to be made; without `expires_at` it lives until it is revoked, without `scopes` it may do all that its role
+    may.
+    """
 
     name: Name
     role: RoleName
+    scopes: Annotated[list[Scope], msgspec.Meta(min_length=1, max_length=32)] | None = None
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
@@ -37,6 +40,7 @@ class KeyMade(msgspec.Struct, frozen=True):
     key: str
     name: str
     role: str
+    scopes: list[str] | None
     prefix: str
     created_at: datetime
     expires_at: datetime | None
@@ -60,8 +64,9 @@ async def make_key(parts: GatewayParts, tenant_id: UUID, wanted: NewKey) -> KeyM
             prefix=key.prefix,
             hashed=key.hash,
             expires_at=wanted.expires_at,
+            scopes=None if wanted.scopes is None else sorted(set(wanted.scopes)),
         )
-    return KeyMade(made.id, key.key, made.name, made.role, made.prefix, made.created_at, made.expires_at)
+    return KeyMade(made.id, key.key, made.name, made.role, made.scopes, made.prefix, made.created_at, made.expires_at)
 
 
 async def show_keys(parts: GatewayParts, tenant_id: UUID, wanted: Window) -> Page[KeyShown]:
@@ -73,6 +78,15 @@ async def show_keys(parts: GatewayParts, tenant_id: UUID, wanted: Window) -> Pag
     return page(rows, wanted, lambda row: row, lambda row: row.id)
 
 
+async def show_key_of(parts: GatewayParts, tenant_id: UUID, key_id: UUID) -> KeyShown:
+    """One key. Raises `NotFound` when the tenant has no such key."""
+    async with parts.database.for_tenant(tenant_id).transaction() as connection:
+        found = await table.find_api_key(connection, tenant_id, key_id)
+    if found is None:
+        raise NotFound("There is no such API key.")
+    return found
+
+
 async def drop_key(parts: GatewayParts, tenant_id: UUID, key_id: UUID) -> None:
     """Revoke a key. Raises `NotFound` when the tenant has no such key."""
     async with parts.database.for_tenant(tenant_id).transaction() as connection:
@@ -82,8 +96,11 @@ async def drop_key(parts: GatewayParts, tenant_id: UUID, key_id: UUID) -> None:
 
 @post("/api-keys", operation_class=takes(NewKey), responses=problems(400, 403, 422), summary="Create an API key")
 async def create_key(request: AnyRequest) -> KeyMade:
-    """The key is shown this once."""
-    return await make_key(parts_of(request), caller_of(request).tenant_id, await read_struct(request, NewKey))
+    """The key is shown this once. A credential with scopes hands out no others than it has."""
+    caller, wanted = caller_of(request), await read_struct(request, NewKey)
+    if not scopes_include(caller.scopes, wanted.scopes):
+        raise Forbidden("A credential with scopes makes keys of its own scopes only.")
+    return await make_key(parts_of(request), caller.tenant_id, wanted)
 
 
 @get("/api-keys", responses=problems(400, 403, 422), summary="List API keys")
@@ -94,6 +111,12 @@ async def list_keys(
     return await show_keys(parts_of(request), caller_of(request).tenant_id, window(limit, cursor, offset))
 
 
+@get("/api-keys/{key_id:uuid}", responses=problems(400, 403, 404), summary="Show an API key")
+async def show_key(request: AnyRequest, key_id: FromPath[UUID]) -> KeyShown:
+    """What may be shown of it: never the key itself."""
+    return await show_key_of(parts_of(request), caller_of(request).tenant_id, key_id)
+
+
 @delete("/api-keys/{key_id:uuid}", responses=problems(400, 403, 404), summary="Revoke an API key")
 async def revoke_key(request: AnyRequest, key_id: FromPath[UUID]) -> None:
     """It stops working at the latest when the caches have forgotten it (`SIGNALBOX_CACHE_SECONDS`)."""
@@ -102,7 +125,7 @@ async def revoke_key(request: AnyRequest, key_id: FromPath[UUID]) -> None:
 
 ROUTER = Router(
     "/api/v1",
-    route_handlers=[create_key, list_keys, revoke_key],
+    route_handlers=[create_key, list_keys, show_key, revoke_key],
     guards=[require_owner],
     security=TENANT_SECURITY,
     tags=["API keys"],

@@ -8,6 +8,7 @@ import msgspec
 from litestar import Response, Router, delete, get, put
 from litestar.params import FromPath
 
+from libs.common.data_keys import data_key_of
 from libs.common.db import secrets as table
 from libs.common.db.secrets import StoredSecret
 from libs.common.domain.faults import struct_faults
@@ -53,9 +54,10 @@ async def put_secret(request: AnyRequest, name: FromPath[str]) -> Response[Store
     """201 for a new secret, 200 for a new value. Runs see the value within `SIGNALBOX_CACHE_SECONDS`."""
     parts, tenant_id = parts_of(request), caller_of(request).tenant_id
     plaintext = read_value(name, await read_object(request))
-    key_id, sealed = parts.vault.sealing_id, parts.vault.seal(tenant_id, name, plaintext)
     async with tenant_of(request).transaction() as connection:
-        stored = await table.put_secret(connection, tenant_id, name, sealed=sealed, key_id=key_id)
+        data_key = await data_key_of(connection, tenant_id, parts.vault)
+        sealed = parts.vault.seal(tenant_id, name, plaintext, data_key)
+        stored = await table.put_secret(connection, tenant_id, name, sealed=sealed, key_id="")
     if stored.version > 1:
         return Response(stored, status_code=200)
     return Response(stored, status_code=201, headers={"Location": f"/api/v1/secrets/{name}"})

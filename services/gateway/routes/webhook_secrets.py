@@ -14,6 +14,7 @@ from litestar import Router, get, post
 from litestar.params import FromPath
 
 from libs.common.clock import new_id
+from libs.common.data_keys import data_key_of
 from libs.common.db import webhook_secrets as table
 from libs.common.db.pool import Connection
 from libs.common.db.triggers import StoredTrigger, find_trigger
@@ -126,10 +127,11 @@ async def _rotate(
         raise InvalidInput(faults)
     tenant_id, trigger_id = caller.tenant_id, held.row.id
     current = TriggerSecret(new_id(), body.secret or generated_secret(held.auth))
-    present, *_ = open_trigger_secrets(parts.vault, tenant_id, trigger_id, held.sealed)
+    data_key = await data_key_of(connection, tenant_id, parts.vault)
+    present, *_ = open_trigger_secrets(parts.vault, tenant_id, trigger_id, held.sealed, data_key)
     until = parts.clock.now() + timedelta(seconds=body.grace_seconds)
     previous = msgspec.structs.replace(present, valid_until=until) if body.grace_seconds else None
-    sealed = seal_trigger_secrets(parts.vault, tenant_id, trigger_id, current, previous)
+    sealed = seal_trigger_secrets(parts.vault, tenant_id, trigger_id, current, previous, data_key=data_key)
     described = NewWebhookSecret(trigger_id, current.id, shown_prefix(current.value))
     await table.seal_webhook_secrets(connection, tenant_id, trigger_id, sealed)
     await table.rotate_webhook_secret(connection, tenant_id, described, until)

@@ -25,6 +25,7 @@ from libs.common.db import (
     concurrency,
     controlling,
     deliveries,
+    erasures,
     event_views,
     event_waits,
     events,
@@ -54,6 +55,7 @@ from libs.common.db import (
     versions,
     webhook_calls,
     webhook_secrets,
+    whole_tenants,
     workflows,
 )
 from libs.common.db.accepting import insert_accepted, put_off
@@ -207,6 +209,11 @@ async def found_by_action(connection: Connection, tenant_id: UUID) -> object:
         return None
 
 
+async def claimed_data_key(connection: Connection, tenant_id: UUID) -> object:
+    await tenants.claim_data_key(connection, tenant_id, b"fresh")
+    return await tenants.find_data_key(connection, tenant_id)
+
+
 async def decided(connection: Connection, tenant_id: UUID, approval: UUID) -> object:
     """None when there is no such approval."""
     try:
@@ -231,6 +238,8 @@ Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
 
 OF_OTHERS: dict[str, Call] = {
     "api_keys.list_api_keys": lambda c, t, _: api_keys.list_api_keys(c, t, **PAGE),
+    "api_keys.find_api_key": lambda c, t, o: api_keys.find_api_key(c, t, o.key),
+    "api_keys.note_key_uses": lambda c, t, o: api_keys.note_key_uses(c, [(t, o.key, NOW)]),
     "api_keys.revoke_api_key": lambda c, t, o: api_keys.revoke_api_key(c, t, o.key),
     "collections.find_collection": lambda c, t, _: collections.find_collection(c, t, "notes"),
     "collections.lock_collection": lambda c, t, _: collections.lock_collection(c, t, "notes"),
@@ -376,6 +385,9 @@ OF_OTHERS: dict[str, Call] = {
         c, t, o.trigger, b"other"
     ),
     "webhook_secrets.set_webhook_secrets": lambda c, t, o: webhook_secrets.set_webhook_secrets(c, t, [o.trigger], []),
+    "whole_tenants.delete_some": lambda c, t, _: whole_tenants.delete_some(
+        c, t, whole_tenants.TenantTable("executions", "executions", "id"), 50
+    ),
     "workflows.advance_workflow": lambda c, t, o: workflows.advance_workflow(
         c, t, o.workflow, "Mine", enabled=False, version=7
     ),
@@ -427,6 +439,9 @@ OF_ONE_S_OWN: dict[str, Call] = {
         c, [schedules.FiringRow(t, o.trigger, NOW, NOW, "missed", None, None)]
     ),
     "secrets.put_secret": lambda c, t, _: secrets.put_secret(c, t, "token", sealed=b"other", key_id="1"),
+    "erasures.begin_erasure": lambda c, t, _: erasures.begin_erasure(c, t, None),
+    "tenants.claim_data_key": lambda c, t, _: tenants.claim_data_key(c, t, b"fresh"),
+    "tenants.find_data_key": lambda c, t, _: claimed_data_key(c, t),
     "tenants.find_tenant": lambda c, t, _: tenants.find_tenant(c, t),
     "tenants.insert_tenant": lambda c, _, __: tenants.insert_tenant(c, new_id(), "third", "Third"),
     "tenants.rename_tenant": lambda c, t, _: tenants.rename_tenant(c, t, name="Renamed", slug=None),

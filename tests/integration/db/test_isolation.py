@@ -25,9 +25,12 @@ from tests.integration.db.test_foreign_tenant import everything_of
 WITHOUT_TENANT = {
     "schema_migrations": "which migrations the schema has; nobody's",
     "workers": "which processes are alive; nobody's",
+    "erasures": "the platform's receipts of tenants that are gone",
 }
 SERVICE_ROLE = {
-    "services/gateway/auth.py": "a credential says which tenant it speaks for",
+    "services/gateway/key_identity.py": "a key says which tenant it speaks for",
+    "services/gateway/key_uses.py": "one write for all tenants; it names them",
+    "services/gateway/tenant_states.py": "a name says which tenant is meant, before anybody speaks for it",
     "services/gateway/routes/admin.py": "the platform's own routes",
     "services/gateway/routes/records.py": "the search: behind a policy no operator of jsonb is an index condition",
     "services/webhooks/endings.py": "one read for all who wait, of any tenant; it names them",

@@ -25,6 +25,7 @@ _OVER_ALL_TENANTS = {
     "jobs._CLAIM": "the scheduler's next job; everything it does afterwards names the job's tenant",
     "resealing._OUTDATED_SECRETS": "what the operator's change of keys seals anew, of all tenants",
     "resealing._OUTDATED_TRIGGERS": "the same",
+    "resealing._OUTDATED_DATA_KEYS": "the same",
     "slots._WATCH": "the scheduler's round over the slots of all tenants",
     "backfills._CLAIM": "the scheduler's next back-fill; everything it does afterwards names its tenant",
     "schedule_gaps._CLAIM": "the scheduler's arrears of all tenants",
@@ -42,6 +43,8 @@ _NOT_CONSTANT = {
     "migrate: sql": "a migration, read from its file",
     "record_search: text": "one of four constants of the module",
     "partitions: wanted[name]": "a partition's name and bounds follow from its day",
+    "whole_tenants: lines": "the tables are those of the schema, so none is forgotten; each by its tenant",
+    "whole_tenants: some": "the same",
 }
 _BY_TENANT = re.compile(r"\btenant_id = ")
 _TABLES = """

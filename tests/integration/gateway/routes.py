@@ -25,8 +25,13 @@ OF_THE_PLATFORM = (
     "PATCH /api/v1/admin/tenants/{tenant_id:uuid}",
     "POST /api/v1/admin/tenants/{tenant_id:uuid}/suspend",
     "POST /api/v1/admin/tenants/{tenant_id:uuid}/resume",
+    "GET /api/v1/admin/tenants/{tenant_id:uuid}/export",
+    "POST /api/v1/admin/tenants/{tenant_id:uuid}/erase",
+    "GET /api/v1/admin/erasures",
+    "GET /api/v1/admin/erasures/{tenant_id:uuid}",
     "GET /api/v1/admin/tenants/{tenant_id:uuid}/api-keys",
     "POST /api/v1/admin/tenants/{tenant_id:uuid}/api-keys",
+    "GET /api/v1/admin/tenants/{tenant_id:uuid}/api-keys/{key_id:uuid}",
     "DELETE /api/v1/admin/tenants/{tenant_id:uuid}/api-keys/{key_id:uuid}",
 )
 _FIELDS = {
@@ -99,6 +104,7 @@ _CLEAN_UP = {
 ROUTES = (
     Route("GET /api/v1/api-keys", 200),
     Route("POST /api/v1/api-keys", 201, 201, {"name": "new", "role": "viewer"}),
+    Route("GET /api/v1/api-keys/{key_id:uuid}"),
     Route("DELETE /api/v1/api-keys/{key_id:uuid}", own=204, last=1),
     Route("GET /api/v1/workflows", 200),
     Route("POST /api/v1/workflows", 201, 201, workflow("Another")),

@@ -154,11 +154,13 @@ async def test_secrets_are_shown_once_and_sealed(acme: World, kind: str, name: s
 async def opened_secrets(world: World) -> dict[str, str]:
     async with world.parts.database.connection() as connection:
         rows = await connection.fetch(
-            "SELECT tenant_id, id, key, sealed_secrets FROM triggers WHERE sealed_secrets IS NOT NULL"
+            "SELECT * FROM triggers JOIN tenants USING (tenant_id) WHERE sealed_secrets IS NOT NULL"
         )
     vault = world.parts.vault
     return {
-        row["key"]: msgspec.json.decode(vault.open(row["tenant_id"], row["id"], row["sealed_secrets"]))["secret"]
+        row["key"]: msgspec.json.decode(
+            vault.open(row["tenant_id"], row["id"], row["sealed_secrets"], row["data_key"])
+        )["secret"]
         for row in rows
     }
 
