@@ -51,17 +51,17 @@ async def find_webhook_trigger(connection: Connection, trigger_id: UUID) -> Webh
 
 _FIND_CALLED = """
 SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, tr.conditions, tr.token, tr.sealed_secrets, w.version,
-       w.name, t.slug, tr.enabled AND w.enabled AND t.status = 'active' AS runnable,
-       v.definition ->> 'input_schema' AS input_schema
+       w.name, t.slug, tr.enabled AND w.enabled AS runnable, t.status <> 'active' AS suspended,
+       v.definition ->> 'input_schema' AS input_schema, t.data_key
   FROM tenants t
   JOIN triggers tr ON tr.tenant_id = t.tenant_id AND tr.slug = $2 AND tr.type = 'webhook'
   JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id AND w.deleted_at IS NULL
   JOIN workflow_versions v ON v.tenant_id = w.tenant_id AND v.workflow_id = w.id AND v.version = w.version
- WHERE t.slug = $1
+ WHERE t.slug = $1 AND t.status <> 'erasing'
 """
 
 
 async def find_webhook_trigger_called(connection: Connection, tenant_slug: str, slug: str) -> WebhookTriggerRow | None:
-    """The trigger of that slug in the tenant of that slug, if it exists and its workflow lives."""
+    """The trigger of that slug in the tenant of that slug; as `find_webhook_trigger`."""
     row = await connection.fetchrow(_FIND_CALLED, tenant_slug, slug)
     return None if row is None else WebhookTriggerRow(*row.values())
