@@ -41,12 +41,13 @@ simulate: setup-dev ## 100 000 random worlds with everything failing (SCHEDULES=
 		SIGNALBOX_SIMULATE_SCHEDULES=$(or $(SCHEDULES),100000) SIGNALBOX_SIMULATE_FROM=$(or $(FROM),0) \
 		$(PY) -m pytest -q -n 2 --timeout 900 tests/simulation; fi
 
-check: setup-dev ## style, types, import contracts, dependencies
+check: setup-dev ## style, types, import contracts, dependencies and what is known against them
 	@ruff check .
 	@ruff format --check .
 	@basedpyright
 	@lint-imports
 	@deptry .
+	@scripts/audit-dependencies.sh
 
 format: setup-dev ## put the code into the house style
 	@ruff check --fix .

@@ -103,6 +103,15 @@ def rotate() -> None:
     _run(work(), settings)
 
 
+@app.command
+def doctor(*, fix: Annotated[bool, Parameter(help="Mend what can be mended without harm.")] = False) -> None:
+    """Look for what is stuck. Exit code 1 when something is wrong and was not mended."""
+    from services.checkup import check_up  # noqa: PLC0415
+
+    settings = load_settings()
+    _run(check_up(settings, fix=fix), settings)
+
+
 @app.command(name="settings")
 def show_settings() -> None:
     """List every setting with its value (secrets masked), default and meaning."""

@@ -127,7 +127,7 @@ class Acceptor:
     """Accepts executions, many in one commit, and announces them on the bus."""
 
     def __init__(self, database: Database, bus: Bus) -> None:
-        self._database = database
+        self._database, self._bus = database, bus
         self._announcer = Announcer(bus)
         self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
         self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=metrics.observe_accept_flush)
@@ -212,6 +212,10 @@ class Acceptor:
     def announce_known(self, items: Sequence[Ready]) -> None:
         """Tell the executors, in the background, of executions that have a past: they read it from the rows."""
         self._announcer.announce(items)
+
+    async def dead_letters(self) -> int:
+        """Messages among the dead letters of the bus. Raises `Unavailable` when the broker can't say."""
+        return await self._bus.dead_letters()
 
     async def close(self) -> None:
         """Everything taken is committed and announced."""

@@ -29,6 +29,7 @@ from libs.common.runtime import AsgiApp, Checks
 from libs.common.telemetry.metrics import observe_http
 from services.gateway import documents
 from services.gateway.answers import answer_problem, sending
+from services.gateway.auditing import answering
 from services.gateway.auth import Authenticator
 from services.gateway.exporting import Exports
 from services.gateway.input_schemas import InputSchemas
@@ -37,13 +38,16 @@ from services.gateway.key_uses import KeyUses
 from services.gateway.live import LiveStreams
 from services.gateway.parts import GatewayParts
 from services.gateway.proxy_identity import ProxyIdentities
+from services.gateway.refused import Refusals
 from services.gateway.routes import (
     action_types,
     admin,
     api_keys,
     approvals,
+    audit,
     collections,
     controlling,
+    doctor,
     events,
     execution_log,
     execution_values,
@@ -72,12 +76,14 @@ from services.gateway.token_identity import make_token_identities
 __all__ = ["GatewayParts", "GatewayService", "create_app"]
 
 _UNKNOWN_ROUTE = "(unknown)"
+_REFUSED = frozenset({401, 403})
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedule_previews.ROUTER, schedules.ROUTER,
     scheduled_tasks.ROUTER, running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER,
     execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER,
     notifications.ROUTER, events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
     webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER,
+    audit.ROUTER, audit.PLATFORM_ROUTER, doctor.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
@@ -120,6 +126,7 @@ def create_app(
     app.state["input_schemas"] = InputSchemas()
     streams = live_streams or LiveStreams("", parts.settings.live_streams)
     app.state["live_streams"] = streams
+    app.state["refusals"] = Refusals(parts.database)
     app.state["tenant_feeds"] = TenantFeeds(parts.database, parts.clock, streams.followers)
     return app
 
@@ -132,6 +139,7 @@ class GatewayService:
         self._streams = LiveStreams(parts.settings.redis_url.reveal(), parts.settings.live_streams)
         self._key_uses = KeyUses(parts.database)
         app = create_app(gateway, self._streams, self._key_uses)
+        self._refusals: Refusals = app.state["refusals"]
         self._authenticator: Authenticator = app.state["authenticator"]
         self.app: AsgiApp = app
         self.checks: Checks = {"database": parts.database_answers}
@@ -142,8 +150,9 @@ class GatewayService:
         self._key_uses.start()
 
     async def stop(self) -> None:
-        """Live streams end; other requests are the server's to finish."""
+        """Live streams end and refusals are on record; other requests are the server's to finish."""
         await self._streams.close()
+        await self._refusals.close()
         await self._authenticator.close()
         await self._key_uses.stop()
 
@@ -181,7 +190,13 @@ class _Gateway(Litestar):
             await send_with_headers(message)
 
         request_id = cast("dict[str, Any]", http["state"])["request_id"]
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        settings = cast("GatewayParts", self.state["parts"]).settings
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            answering(http, settings.trusted_proxies, request_id) as asked,
+        ):
             await super().__call__(http, receive, send_and_look)
         route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
+        if status in _REFUSED:
+            cast("Refusals", self.state["refusals"]).note(asked, status, f"{http['method']} {route}")
         observe_http("gateway", http["method"], route, status, perf_counter() - started)

@@ -14,7 +14,7 @@ _AREAS: Mapping[str, Area] = {
     "action-types": "workflows", "webhook-logs": "workflows", "webhook-samples": "workflows",
     "executions": "executions", "jobs": "executions", "approvals": "executions", "queue": "executions",
     "usage": "executions", "events": "events", "collections": "data", "notifications": "data", "secrets": "secrets",
-    "api-keys": "api-keys",
+    "api-keys": "api-keys", "audit": "audit",
 }  # fmt: skip
 _RUNS = frozenset({"execute", "executions", "test", "fire", "backfill", "replay"})
 """The last part of addresses under workflows, triggers and webhook logs that are about running."""

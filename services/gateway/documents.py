@@ -101,6 +101,7 @@ def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
             Tag("Notifications"),
             Tag("Secrets"),
             Tag("API keys"),
+            Tag("Audit"),
             Tag("Platform"),
         ],
         components=Components(

@@ -34,6 +34,7 @@ from libs.common.errors import Fault, InvalidInput, NotFound
 from libs.common.schedule_pass import fire_before_edit
 from libs.common.security.credentials import new_standard_secret, new_webhook_secret, new_webhook_token
 from libs.common.security.trigger_secrets import TriggerSecret, seal_trigger_secrets, shown_prefix
+from services.gateway.auditing import note
 from services.gateway.definitions import secret_field, stored_document, without_read_only, without_secret
 from services.gateway.parts import Caller, GatewayParts
 from services.gateway.preconditions import check_if_match
@@ -75,7 +76,9 @@ async def create_workflow(parts: GatewayParts, caller: Caller, raw: Mapping[str,
             connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled
         )
         made = await store_version(parts, caller, connection, workflow_id, 1, document, definition)
-        return await _published(connection, caller, workflow_id, made)
+        published = await _published(connection, caller, workflow_id, made)
+        await note(connection, "workflow.created", workflow_id, None, published.workflow.definition)
+        return published
 
 
 async def change_workflow(
@@ -93,6 +96,7 @@ async def change_workflow(
         )
         made = await store_version(parts, caller, connection, workflow_id, version, document, definition)
         published = await _published(connection, caller, workflow_id, made)
+        await note(connection, "workflow.changed", workflow_id, stored.definition, published.workflow.definition)
     fired.tell(parts.acceptor)
     return published
 
@@ -103,8 +107,9 @@ async def switch_workflow(
     """Enable or disable; the version stays, schedules start from now or stop. Raises `NotFound` or `StaleVersion`."""
     tenant_id = caller.tenant_id
     async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
-        await locked(connection, caller, workflow_id, if_match)
+        stored = await locked(connection, caller, workflow_id, if_match)
         fired = await fire_before_edit(connection, parts.acceptor, tenant_id, workflow_id)
+        await note(connection, "workflow.switched", workflow_id, {"enabled": stored.enabled}, {"enabled": enabled})
         await workflow_table.set_workflow_enabled(connection, tenant_id, workflow_id, enabled=enabled)
         triggers = await trigger_table.list_triggers(connection, tenant_id, [workflow_id])
         now = await database_now(connection)
@@ -124,7 +129,8 @@ async def switch_workflow(
 async def remove_workflow(parts: GatewayParts, caller: Caller, workflow_id: UUID, if_match: str | None) -> None:
     """Delete softly; its triggers are gone. Raises `NotFound` or `StaleVersion`."""
     async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
-        await locked(connection, caller, workflow_id, if_match)
+        stored = await locked(connection, caller, workflow_id, if_match)
+        await note(connection, "workflow.deleted", workflow_id, {"name": stored.name, "version": stored.version})
         await trigger_table.sync_triggers(connection, caller.tenant_id, workflow_id, [])
         await workflow_table.delete_workflow(connection, caller.tenant_id, workflow_id)
 

@@ -22,6 +22,7 @@ from libs.common.domain.scheduled_task import ReadTask, read_task, task_path
 from libs.common.domain.templates import has_template
 from libs.common.errors import Fault, InvalidInput, NotFound
 from libs.common.schedule_pass import fire_before_edit
+from services.gateway.auditing import note
 from services.gateway.parts import Caller, GatewayParts
 from services.gateway.preconditions import check_if_match
 from services.gateway.publishing import store_version
@@ -43,6 +44,7 @@ async def create_task(parts: GatewayParts, caller: Caller, raw: Mapping[str, Any
         await workflow_table.insert_workflow(
             connection, caller.tenant_id, task_id, task.definition.name, enabled=task.definition.enabled, kind="task"
         )
+        await note(connection, "scheduled_task.created", task_id, None, document)
         return await _stored(parts, caller, connection, task_id, 1, document, task)
 
 
@@ -62,6 +64,7 @@ async def change_task(
             connection, caller.tenant_id, task_id, name, enabled=enabled, version=version
         )
         stored = await _stored(parts, caller, connection, task_id, version, document, task)
+        await note(connection, "scheduled_task.changed", task_id, old.document, document)
     fired.tell(parts.acceptor)
     return stored
 
@@ -69,7 +72,8 @@ async def change_task(
 async def remove_task(parts: GatewayParts, caller: Caller, task_id: UUID, if_match: str | None) -> None:
     """It runs no more and its name is free; its executions stay. Raises `NotFound` or `StaleVersion`."""
     async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
-        await _locked(connection, caller, task_id, if_match)
+        old = await _locked(connection, caller, task_id, if_match)
+        await note(connection, "scheduled_task.deleted", task_id, old.document)
         await trigger_table.sync_triggers(connection, caller.tenant_id, task_id, [])
         await workflow_table.delete_workflow(connection, caller.tenant_id, task_id)
 

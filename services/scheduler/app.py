@@ -38,7 +38,7 @@ class SchedulerService:
                 Jobs(parts.database, self._announcer),
                 Slots(parts.database),
                 Erasing(parts.database, parts.settings.cache_seconds),
-                Housekeeping(parts.database, parts.clock),
+                Housekeeping(parts.database, parts.clock, parts.settings.audit_days),
             ]
         )
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}

@@ -21,12 +21,13 @@ class Role(StrEnum):
 
 RoleName = Literal["owner", "editor", "viewer"]
 
-Area = Literal["workflows", "executions", "events", "data", "secrets", "api-keys"]
+Area = Literal["workflows", "executions", "events", "data", "secrets", "api-keys", "audit"]
 """The parts of the API that a credential may be confined to."""
 
 Scope = Literal[
     "workflows:read", "workflows:write", "executions:read", "executions:write", "events:read", "events:write",
     "data:read", "data:write", "secrets:read", "secrets:write", "api-keys:read", "api-keys:write",
+    "audit:read",
 ]  # fmt: skip
 """An area and what may be done there; `write` includes `read`."""
 

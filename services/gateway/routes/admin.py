@@ -15,6 +15,7 @@ from libs.common.db.erasures import Erasure
 from libs.common.db.tenants import Tenant
 from libs.common.domain.tenant import SLUG_RULE, is_slug
 from libs.common.errors import Fault, InvalidInput, NotFound, TenantErased
+from services.gateway.auditing import note
 from services.gateway.auth import actor_of, parts_of, require_platform
 from services.gateway.bodies import AnyRequest, Name, read_struct
 from services.gateway.documents import PLATFORM_SECURITY, problems, takes
@@ -55,8 +56,9 @@ async def create_tenant(request: AnyRequest) -> Response[Tenant]:
     """Answers 201 with the tenant; 409 when the slug is taken."""
     body = await read_struct(request, NewTenant)
     _check_slug(body.slug)
-    async with parts_of(request).database.connection() as connection:
+    async with parts_of(request).database.transaction() as connection:
         tenant = await table.insert_tenant(connection, new_id(), body.slug, body.name)
+        await note(connection, "tenant.created", tenant.id, None, tenant)
     return Response(tenant, headers={"Location": f"/api/v1/admin/tenants/{tenant.id}"})
 
 
@@ -86,20 +88,23 @@ async def change_tenant(request: AnyRequest, tenant_id: FromPath[UUID]) -> Tenan
     """Changes slug, name or both; 409 when the slug is taken."""
     body = await read_struct(request, TenantChange)
     _check_slug(body.slug)
-    async with parts_of(request).database.connection() as connection:
-        return _found(await table.rename_tenant(connection, tenant_id, name=body.name, slug=body.slug))
+    async with parts_of(request).database.transaction() as connection:
+        before = await table.find_tenant(connection, tenant_id)
+        changed = _found(await table.rename_tenant(connection, tenant_id, name=body.name, slug=body.slug))
+        await note(connection, "tenant.changed", tenant_id, before, changed, tenant_id=_kept(changed))
+        return changed
 
 
 @post("/tenants/{tenant_id:uuid}/suspend", status_code=200, responses=problems(404, 410), summary="Suspend a tenant")
 async def suspend_tenant(request: AnyRequest, tenant_id: FromPath[UUID]) -> Tenant:
     """Its credentials and webhooks answer 403 from now on, its schedules and events start nothing; what runs ends."""
-    return await _set_status(request, tenant_id, "suspended")
+    return await _set_status(request, tenant_id, "suspended", "tenant.suspended")
 
 
 @post("/tenants/{tenant_id:uuid}/resume", status_code=200, responses=problems(404, 410), summary="Resume a tenant")
 async def resume_tenant(request: AnyRequest, tenant_id: FromPath[UUID]) -> Tenant:
     """Undoes a suspension."""
-    return await _set_status(request, tenant_id, "active")
+    return await _set_status(request, tenant_id, "active", "tenant.resumed")
 
 
 @get(
@@ -108,9 +113,10 @@ async def resume_tenant(request: AnyRequest, tenant_id: FromPath[UUID]) -> Tenan
 async def export_tenant(request: AnyRequest, tenant_id: FromPath[UUID]) -> Stream:
     """Everything of it as a ZIP: JSON lines for each table, all of one moment, without what opens something."""
     parts, exports = parts_of(request), cast("Exports", request.app.state["exports"])
-    async with parts.database.connection() as connection:
+    async with parts.database.transaction() as connection:
         tenant = _found(await table.find_tenant(connection, tenant_id))
-    exports.admit()
+        exports.admit()
+        await note(connection, "tenant.exported", tenant_id, tenant_id=_kept(tenant))
     name = f'attachment; filename="{tenant.slug}.zip"'
     archive = await opened(exports.archive(tenant_id, parts.clock.now()))
     return Stream(archive, media_type=ZIP, headers={"Content-Disposition": name})
@@ -130,6 +136,7 @@ async def erase_tenant(request: AnyRequest, tenant_id: FromPath[UUID]) -> Respon
         if tenant is not None and body.slug != tenant.slug:
             raise InvalidInput([Fault("slug", "is not the slug of this tenant")])
         receipt = _receipt(await erasures.begin_erasure(connection, tenant_id, actor))
+        await note(connection, "tenant.erased", tenant_id, {"slug": receipt.slug})
     return Response(receipt, status_code=202, headers={"Location": f"/api/v1/admin/erasures/{tenant_id}"})
 
 
@@ -157,7 +164,8 @@ async def show_erasure(request: AnyRequest, tenant_id: FromPath[UUID]) -> Erasur
 )  # fmt: skip
 async def create_tenant_key(request: AnyRequest, tenant_id: FromPath[UUID]) -> KeyMade:
     """The key is shown this once."""
-    return await make_key(parts_of(request), tenant_id, await read_struct(request, NewKey))
+    parts, wanted = parts_of(request), await read_struct(request, NewKey)
+    return await make_key(parts, parts.database.transaction(), tenant_id, wanted)
 
 
 @get("/tenants/{tenant_id:uuid}/api-keys", responses=problems(404, 422), summary="List the API keys of a tenant")
@@ -184,7 +192,7 @@ async def show_tenant_key(request: AnyRequest, tenant_id: FromPath[UUID], key_id
 @delete("/tenants/{tenant_id:uuid}/api-keys/{key_id:uuid}", responses=problems(404), summary="Revoke an API key")
 async def revoke_tenant_key(request: AnyRequest, tenant_id: FromPath[UUID], key_id: FromPath[UUID]) -> None:
     """It stops working at the latest when the caches have forgotten it (`SIGNALBOX_CACHE_SECONDS`)."""
-    await drop_key(parts_of(request), tenant_id, key_id)
+    await drop_key(parts_of(request).database.transaction(), tenant_id, key_id)
 
 
 def _check_slug(slug: str | None) -> None:
@@ -192,12 +200,21 @@ def _check_slug(slug: str | None) -> None:
         raise InvalidInput([Fault("slug", f"must be {SLUG_RULE}")])
 
 
-async def _set_status(request: AnyRequest, tenant_id: UUID, status: Literal["active", "suspended"]) -> Tenant:
-    async with parts_of(request).database.connection() as connection:
+async def _set_status(
+    request: AnyRequest, tenant_id: UUID, status: Literal["active", "suspended"], kind: str
+) -> Tenant:
+    async with parts_of(request).database.transaction() as connection:
         changed = await table.set_tenant_status(connection, tenant_id, status)
         if changed is None and await table.find_tenant(connection, tenant_id) is not None:
             raise TenantErased("This tenant is being erased.")
-    return _found(changed)
+        tenant = _found(changed)
+        await note(connection, kind, tenant_id, tenant_id=tenant_id)
+    return tenant
+
+
+def _kept(tenant: Tenant) -> UUID | None:
+    """Whose log has it too; None for one that is being erased, where a late row would outlive it."""
+    return None if tenant.status == "erasing" else tenant.id
 
 
 def _receipt(erasure: Erasure | None) -> Erasure:

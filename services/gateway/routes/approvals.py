@@ -10,6 +10,7 @@ from litestar.params import FromPath, QueryParameter
 from libs.common.db import approvals as table
 from libs.common.db.approvals import Approval, ApprovalStatus, Decision
 from libs.common.errors import NotFound
+from services.gateway.auditing import note
 from services.gateway.auth import caller_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -68,6 +69,7 @@ async def decide(request: AnyRequest, approval_id: FromPath[UUID]) -> Approval:
     """
     caller, body = caller_of(request), await read_struct(request, Decide)
     async with tenant_of(request).transaction() as connection:
+        await note(connection, "approval.decided", approval_id, None, body)
         return await table.decide(
             connection, caller.tenant_id, approval_id, body.decision, body.comment, caller.actor
         )  # fmt: skip

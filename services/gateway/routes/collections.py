@@ -15,6 +15,7 @@ from libs.common.domain.json_merge import merge_patch
 from libs.common.domain.json_schema import schema_faults
 from libs.common.domain.records import NAME_PATTERN, is_collection_name
 from libs.common.errors import Conflict, InvalidInput, NotFound
+from services.gateway.auditing import note
 from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -84,6 +85,7 @@ async def create_collection(request: AnyRequest) -> Response[CollectionShown]:
             connection, caller_of(request).tenant_id, body.name,
             description=body.description, schema=body.schema, now=parts_of(request).clock.now(),
         )  # fmt: skip
+        await note(connection, "collection.created", body.name, None, body)
     return _answer(made, 201)
 
 
@@ -114,10 +116,11 @@ async def change_collection(request: AnyRequest, name: FromPath[str]) -> Respons
             connection, caller.tenant_id, name,
             description=body.description, schema=body.schema, now=parts.clock.now(),
         )  # fmt: skip
+        await note(connection, "collection.changed", name, before, body)
     return _answer(changed)
 
 
-@delete("/collections/{name:str}", responses=problems(400, 403, 404, 409, 412), summary="Delete a collection")
+@delete("/collections/{name:str}", responses=problems(400, 403, 404, 409, 412, 422), summary="Delete a collection")
 async def delete_collection(request: AnyRequest, name: FromPath[str], with_records: WithRecords = False) -> None:
     """409 when it still holds records, unless they are to be deleted with it."""
     caller = caller_of(request)
@@ -125,6 +128,7 @@ async def delete_collection(request: AnyRequest, name: FromPath[str], with_recor
         await _locked(connection, caller, name, request.headers.get("if-match"))
         if not await table.delete_collection(connection, caller.tenant_id, name, with_records=with_records):
             raise Conflict("The collection holds records; with_records=true deletes them too.")
+        await note(connection, "collection.deleted", name, {"with_records": with_records})
 
 
 async def _locked(connection: Connection, caller: Caller, name: str, if_match: str | None) -> Collection:

@@ -11,6 +11,7 @@ from libs.common.db.execution_views import find_execution
 from libs.common.db.pool import Connection
 from libs.common.domain.execution import TERMINAL
 from libs.common.errors import Conflict, NotFound
+from services.gateway.auditing import note
 from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
@@ -64,6 +65,8 @@ async def _change(request: AnyRequest, execution_id: UUID, change: Change, word:
                 break
             changed = await change(connection, tenant_id, execution_id)
             row = await find_execution(connection, tenant_id, execution_id, value_bytes=most)
+        if changed:
+            await note(connection, f"execution.{word}", execution_id)
     if row is None:
         raise NotFound("There is no such execution.")
     if not changed:

@@ -17,7 +17,7 @@ _MOST = 2**31
 
 
 @get(
-    "/executions/{execution_id:uuid}/values/{name:str}", responses=problems(400, 403, 404),
+    "/executions/{execution_id:uuid}/values/{name:str}", responses=problems(400, 403, 404, 422),
     summary="Read a value of an execution",
 )  # fmt: skip
 async def show_value(request: AnyRequest, execution_id: FromPath[UUID], name: FromPath[ValueName]) -> Response[bytes]:

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from libs.common.clock import first_id_at, new_id
 from libs.common.db.jobs import Job, JobFilter, Kind, find_job, insert_job
 from libs.common.errors import NotFound
+from services.gateway.auditing import note
 from services.gateway.auth import caller_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -82,6 +83,7 @@ async def _make(request: AnyRequest, kind: Kind, wanted: CancelMany | RetryMany)
     chosen = JobFilter(tuple(wanted.status), wanted.workflow_id, wanted.trigger_type, first_id)
     async with tenant_of(request).transaction() as connection:
         await insert_job(connection, caller.tenant_id, job_id, kind, chosen, caller.actor)
+        await note(connection, "executions.cancelled" if kind == "cancel" else "executions.rerun", job_id, None, wanted)
     return Response(JobMade(job_id), status_code=202, headers={"Location": f"/api/v1/jobs/{job_id}"})
 
 

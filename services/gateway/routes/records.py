@@ -32,6 +32,7 @@ from libs.common.domain.records import (
     tags_faults,
 )
 from libs.common.errors import InvalidInput, NotFound
+from services.gateway.auditing import note
 from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -187,7 +188,17 @@ async def _change(
 async def _write(connection: Connection, request: AnyRequest, change: RecordChange) -> list[RaisedEvent]:
     """Make the change true and raise its events; what they start is to be announced after the commit."""
     await write_records(connection, [change])
+    await note(connection, *_told(change))
     return await raise_events(connection, record_events(change, new_id, actor=caller_of(request).actor))
+
+
+def _told(change: RecordChange) -> tuple[str, str, object, object]:
+    """For the audit log: that it was changed. What it holds is the tenant's own and stays out of there."""
+    record = change.new or change.old
+    assert record is not None  # one of them is there
+    kind = "record.created" if change.old is None else "record.deleted" if change.new is None else "record.changed"
+    before, after = (None if one is None else {"version": one.version} for one in (change.old, change.new))
+    return kind, f"{record.collection}/{record.id}", before, after
 
 
 async def _hold(connection: Connection, request: AnyRequest, name: str, *, make: bool = False) -> Collection:

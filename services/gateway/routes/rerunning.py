@@ -18,6 +18,7 @@ from libs.common.domain.frames import MAX_ITEMS
 from libs.common.domain.json_schema import instance_faults
 from libs.common.domain.workflow import Definition, action_places
 from libs.common.errors import Conflict, InvalidInput, NotFound
+from services.gateway.auditing import note
 from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -75,6 +76,7 @@ async def retry(request: AnyRequest, execution_id: FromPath[UUID]) -> Response[R
             input_json=_input(source, body.input, definition), actor=caller.actor, traceparent=traceparent,
             actions=action_places(definition),
         )  # fmt: skip
+        await note(connection, "execution.rerun", execution_id, None, {"execution_id": fresh_id, "version": version})
     ready = Ready(caller.tenant_id, fresh_id, 0, source.workflow_id, version, b"", traceparent)
     parts_of(request).acceptor.announce_known([ready])
     headers = {"Location": f"/api/v1/executions/{fresh_id}"}

@@ -24,6 +24,7 @@ from libs.common.domain.firing_policy import FiringOutcome, Judge, first_slot_fr
 from libs.common.domain.schedule_text import describe
 from libs.common.errors import Conflict, Fault, IdempotencyMismatch, InvalidInput, NotFound
 from libs.common.schedule_firing import Planned, planned_slot, start
+from services.gateway.auditing import note
 from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, read_struct, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -178,6 +179,7 @@ async def pause_now(request: AnyRequest, trigger_id: UUID) -> Standing:
         due = await _locked(connection, caller, trigger_id)
         await pause_schedules(connection, [(caller.tenant_id, trigger_id, body.note, caller.actor)])
         row = await find_trigger(connection, caller.tenant_id, due.trigger_id)
+        await note(connection, "schedule.paused", trigger_id, None, body)
     return Standing(trigger_id, None if row is None else row.next_run_at, True, body.note)
 
 
@@ -204,6 +206,7 @@ async def resume_now(request: AnyRequest, trigger_id: UUID) -> Standing:
                 next_run_at = first_slot_from(read_schedule(due.config), due.now)
             await add_gaps(connection, _passed_while_paused(due))
         await resume_schedule(connection, caller.tenant_id, trigger_id, next_run_at)
+        await note(connection, "schedule.resumed", trigger_id)
     return Standing(trigger_id, next_run_at, False)
 
 
@@ -234,6 +237,7 @@ async def fire_now(request: AnyRequest, trigger_id: UUID) -> Response[Fired]:
                 return _fired(known_id, "pending", replayed=True)
         planned, cancelled = await _plan_by_hand(connection, caller, due, body, run_id)
         new = await start(connection, parts.acceptor, [planned], [(caller.tenant_id, one) for one in cancelled])
+        await note(connection, "schedule.fired", trigger_id, None, {"execution_id": run_id})
     parts.acceptor.announce(new)
     return _fired(run_id, "pending" if planned.execution is not None else "waiting", replayed=False)
 
@@ -253,6 +257,7 @@ async def backfill(request: AnyRequest, trigger_id: FromPath[UUID]) -> Response[
         if due.is_off:
             raise Conflict("The trigger or its workflow is disabled.")
         await insert_backfill(connection, caller.tenant_id, job_id, trigger_id, body.since, body.to, caller.actor)
+        await note(connection, "schedule.backfilled", trigger_id, None, body)
     return Response(JobMade(job_id), status_code=202, headers={"Location": f"/api/v1/jobs/{job_id}"})
 
 

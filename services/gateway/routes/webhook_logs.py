@@ -21,6 +21,7 @@ from libs.common.db.webhook_calls import (
     replayable_ids,
 )
 from libs.common.errors import Conflict, Fault, InvalidInput, NotFound, SignalboxError, Unavailable
+from services.gateway.auditing import note
 from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -159,6 +160,7 @@ async def replay_log(request: AnyRequest, log_id: FromPath[UUID]) -> Response[Re
     async with tenant_of(request).transaction() as connection:
         if await find_logged_call(connection, caller.tenant_id, log_id) is None:
             raise NotFound("There is no such webhook call.")
+        await note(connection, "webhook_call.replayed", log_id, None, body)
         calls = await load_replayable(connection, caller.tenant_id, [log_id])
         definitions = await load_definitions(connection, caller.tenant_id, calls, how)
     if not calls:
@@ -178,6 +180,7 @@ async def replay_logs(request: AnyRequest, trigger_id: FromPath[UUID]) -> Replay
     caller, parts, how = caller_of(request), parts_of(request), HowToReplay(body.version, body.conditions)
     async with tenant_of(request).transaction() as connection:
         await find_webhook(request, connection, trigger_id)
+        await note(connection, "webhook_calls.replayed", trigger_id, None, body)
         ids = body.ids or await replayable_ids(connection, caller.tenant_id, trigger_id, _chosen(body), body.limit)
         calls = [
             call

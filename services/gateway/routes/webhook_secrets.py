@@ -28,6 +28,7 @@ from libs.common.security.trigger_secrets import (
     seal_trigger_secrets,
     shown_prefix,
 )
+from services.gateway.auditing import note
 from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_struct
 from services.gateway.definitions import secret_field
@@ -85,6 +86,7 @@ async def rotate(request: AnyRequest, trigger_id: FromPath[UUID]) -> RotatedSecr
     body = await read_struct(request, RotateSecret)
     async with tenant_of(request).transaction() as connection:
         held = await _held(connection, caller, trigger_id)
+        await note(connection, "webhook_secret.rotated", trigger_id, None, {"grace_seconds": body.grace_seconds})
         return await _rotate(connection, parts, caller, held, body)
 
 

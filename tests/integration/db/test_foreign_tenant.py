@@ -19,6 +19,7 @@ from libs.common.clock import new_id
 from libs.common.db import (
     api_keys,
     approvals,
+    audit,
     backfills,
     cleaning,
     collections,
@@ -123,9 +124,16 @@ class Owned:
         return jobs.OpenJob(tenant_id, self.job.id, "cancel", "{}", UUID(int=2**128 - 1), None)
 
 
+async def audited_tenant(connection: Connection, slug: str) -> UUID:
+    """A tenant with a row in its audit log."""
+    tenant = await make_tenant(connection, slug)
+    await audit.insert_audit_rows(connection, [audit.AuditRow(tenant, new_id(), "a.b", "x", None, "", "", "")])
+    return tenant
+
+
 async def everything_of(connection: Connection, slug: str = "owner", hashed: bytes = HASH) -> Owned:
     """A tenant with a row in every table. `hashed`: of its API key."""
-    tenant, worker, key, job = await make_tenant(connection, slug), new_id(), new_id(), new_id()
+    tenant, worker, key, job = await audited_tenant(connection, slug), new_id(), new_id(), new_id()
     workflow = await make_workflow(connection, tenant)
     trigger = await make_trigger(connection, tenant, workflow, token="t", slug="paid")
     schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule")
@@ -237,6 +245,7 @@ async def counted(connection: Connection, tenant_id: UUID) -> int:
 Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
 
 OF_OTHERS: dict[str, Call] = {
+    "audit.list_audit_rows": lambda c, t, _: audit.list_audit_rows(c, t, audit.AuditFilter(), limit=9, offset=0),
     "api_keys.list_api_keys": lambda c, t, _: api_keys.list_api_keys(c, t, **PAGE),
     "api_keys.find_api_key": lambda c, t, o: api_keys.find_api_key(c, t, o.key),
     "api_keys.note_key_uses": lambda c, t, o: api_keys.note_key_uses(c, [(t, o.key, NOW)]),

@@ -31,7 +31,10 @@ SERVICE_ROLE = {
     "services/gateway/key_identity.py": "a key says which tenant it speaks for",
     "services/gateway/key_uses.py": "one write for all tenants; it names them",
     "services/gateway/tenant_states.py": "a name says which tenant is meant, before anybody speaks for it",
+    "services/gateway/refused.py": "one write for all tenants and the platform; a name says which tenant is meant",
     "services/gateway/routes/admin.py": "the platform's own routes",
+    "services/gateway/routes/audit.py": "the platform's own log",
+    "services/gateway/routes/doctor.py": "the platform's own routes",
     "services/gateway/routes/records.py": "the search: behind a policy no operator of jsonb is an index condition",
     "services/webhooks/endings.py": "one read for all who wait, of any tenant; it names them",
     "services/webhooks/secret_uses.py": "one write for all tenants; it names them",
@@ -73,6 +76,7 @@ async def test_every_table_of_tenants_is_guarded(database: Database) -> None:
         elif table["has_tenant"]:
             assert (table["is_forced"], table["policies"]) == (True, wanted), name
             assert set(table["rights"]) <= {"DELETE", "INSERT", "SELECT", "UPDATE"}, name
+            assert name != "audit_log" or table["rights"] == ["INSERT", "SELECT"]
         else:
             assert name in WITHOUT_TENANT, f"{name} has no tenant_id: give it one, or say here why not"
             assert table["rights"] == [], name
@@ -153,6 +157,8 @@ async def test_a_query_that_forgets_the_tenant_reads_and_writes_its_own_alone(
         "UPDATE tenants SET name = 'x' WHERE tenant_id <> $1",
         "INSERT INTO tenants (tenant_id, slug, name) VALUES ($1, 'x', 'x')",
         "SELECT count(*) FROM workers WHERE id = $1",
+        "UPDATE audit_log SET actor = 'x' WHERE tenant_id <> $1",
+        "DELETE FROM audit_log WHERE tenant_id <> $1",
         "SELECT name FROM schema_migrations WHERE name = $1::uuid::text",
     ],
 )

@@ -33,6 +33,9 @@ OF_THE_PLATFORM = (
     "POST /api/v1/admin/tenants/{tenant_id:uuid}/api-keys",
     "GET /api/v1/admin/tenants/{tenant_id:uuid}/api-keys/{key_id:uuid}",
     "DELETE /api/v1/admin/tenants/{tenant_id:uuid}/api-keys/{key_id:uuid}",
+    "GET /api/v1/admin/audit-log",
+    "GET /api/v1/admin/doctor",
+    "POST /api/v1/admin/doctor",
 )
 _FIELDS = {
     "tenant_id": "tenant", "key_id": "key", "workflow_id": "workflow", "trigger_id": "trigger", "job_id": "job",
@@ -102,6 +105,7 @@ _CLEAN_UP = {
 }  # fmt: skip
 
 ROUTES = (
+    Route("GET /api/v1/audit", 200, shows_ids=False),
     Route("GET /api/v1/api-keys", 200),
     Route("POST /api/v1/api-keys", 201, 201, {"name": "new", "role": "viewer"}),
     Route("GET /api/v1/api-keys/{key_id:uuid}"),

@@ -77,7 +77,7 @@ def test_every_route_of_tenants_lies_in_an_area(acme: World) -> None:
     nowhere = {path for path in paths if area_of(path) is None}
     assert all(path.startswith("/api/v1/admin/") for path in nowhere)
     assert {area_of(path) for path in paths if not path.startswith("/api/v1/admin/")} == {
-        "workflows", "executions", "events", "data", "secrets", "api-keys",
+        "workflows", "executions", "events", "data", "secrets", "api-keys", "audit",
     }  # fmt: skip
 
 
