@@ -127,7 +127,7 @@ class Acceptor:
     """Accepts executions, many in one commit, and announces them on the bus."""
 
     def __init__(self, database: Database, bus: Bus) -> None:
-        self._database = database
+        self._database, self._bus = database, bus
         self._announcer = Announcer(bus)
         self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
         self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=metrics.observe_accept_flush)
@@ -159,7 +159,7 @@ class Acceptor:
     async def find_delivery(self, tenant_id: UUID, trigger_id: UUID, delivery: bytes) -> UUID | None:
         """What the first call of this name has started, if there was one. Raises `Unavailable`."""
         key = (tenant_id, trigger_id, delivery)
-        async with self._database.connection() as connection:
+        async with self._database.for_tenant(tenant_id).transaction() as connection:
             return (await find_deliveries(connection, [key])).get(key)
 
     async def log_call(self, call: CallRow) -> None:
@@ -176,7 +176,7 @@ class Acceptor:
 
         Raises `IdempotencyMismatch` when the key was used with another request.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.for_tenant(new.tenant_id).transaction() as connection:
             known_hash, execution_id = await claim_key(connection, new.tenant_id, key, request_hash, new.id)
             if known_hash != request_hash:
                 raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
@@ -212,6 +212,10 @@ class Acceptor:
     def announce_known(self, items: Sequence[Ready]) -> None:
         """Tell the executors, in the background, of executions that have a past: they read it from the rows."""
         self._announcer.announce(items)
+
+    async def dead_letters(self) -> int:
+        """Messages among the dead letters of the bus. Raises `Unavailable` when the broker can't say."""
+        return await self._bus.dead_letters()
 
     async def close(self) -> None:
         """Everything taken is committed and announced."""

@@ -45,7 +45,7 @@ class GatewayLimits:
         """As it is stored, or was a moment ago."""
         now, known = self._clock.now(), self._known.get(tenant_id)
         if known is None or known[1] <= now:
-            async with self._database.connection() as connection:
+            async with self._database.for_tenant(tenant_id).transaction() as connection:
                 found = await find_quota(connection, tenant_id)
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()

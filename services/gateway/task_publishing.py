@@ -21,6 +21,8 @@ from libs.common.domain.faults import is_object
 from libs.common.domain.scheduled_task import ReadTask, read_task, task_path
 from libs.common.domain.templates import has_template
 from libs.common.errors import Fault, InvalidInput, NotFound
+from libs.common.schedule_pass import fire_before_edit
+from services.gateway.auditing import note
 from services.gateway.parts import Caller, GatewayParts
 from services.gateway.preconditions import check_if_match
 from services.gateway.publishing import store_version
@@ -37,13 +39,14 @@ _READ_ONLY = frozenset({
 async def create_task(parts: GatewayParts, caller: Caller, raw: Mapping[str, Any]) -> StoredTask:
     """Store version 1. Raises `InvalidInput`, or `Conflict` when another task has the name."""
     document, task_id = _without_read_only(raw), new_id()
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         task = await _checked(connection, caller, document)
         async with parts.limits.making(connection, caller.tenant_id, task.definition):
             await workflow_table.insert_workflow(
                 connection, caller.tenant_id, task_id, task.definition.name, enabled=task.definition.enabled,
                 kind="task",
             )  # fmt: skip
+            await note(connection, "scheduled_task.created", task_id, None, document)
             return await _stored(parts, caller, connection, task_id, 1, document, task)
 
 
@@ -53,22 +56,27 @@ async def change_task(
     """Store the next version; the schedule keeps its ledger. Raises `NotFound`, `StaleVersion`, `InvalidInput` or
     `Conflict`.
     """
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         old = await _locked(connection, caller, task_id, if_match)
         document, version = _without_read_only(change(msgspec.json.decode(old.document))), old.version + 1
         task = await _checked(connection, caller, document)
+        fired = await fire_before_edit(connection, parts.acceptor, caller.tenant_id, task_id)
         name, enabled = task.definition.name, task.definition.enabled
         await workflow_table.advance_workflow(
             connection, caller.tenant_id, task_id, name, enabled=enabled, version=version
         )
         async with parts.limits.making(connection, caller.tenant_id, task.definition):
-            return await _stored(parts, caller, connection, task_id, version, document, task)
+            stored = await _stored(parts, caller, connection, task_id, version, document, task)
+        await note(connection, "scheduled_task.changed", task_id, old.document, document)
+    fired.tell(parts.acceptor)
+    return stored
 
 
 async def remove_task(parts: GatewayParts, caller: Caller, task_id: UUID, if_match: str | None) -> None:
     """It runs no more and its name is free; its executions stay. Raises `NotFound` or `StaleVersion`."""
-    async with parts.database.transaction() as connection:
-        await _locked(connection, caller, task_id, if_match)
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
+        old = await _locked(connection, caller, task_id, if_match)
+        await note(connection, "scheduled_task.deleted", task_id, old.document)
         await trigger_table.sync_triggers(connection, caller.tenant_id, task_id, [])
         await workflow_table.delete_workflow(connection, caller.tenant_id, task_id)
 

@@ -4,8 +4,10 @@ from libs.common.accept import Announcer
 from libs.common.limits.plans import Plans
 from libs.common.parts import Parts
 from libs.common.runtime import Checks
+from libs.common.telemetry import metrics
 from services.scheduler.arrears import Arrears
 from services.scheduler.backfills import Backfills
+from services.scheduler.erasing import Erasing
 from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
 from services.scheduler.intake import Intake
@@ -26,6 +28,7 @@ class SchedulerService:
     app = None
 
     def __init__(self, parts: Parts) -> None:
+        metrics.show_schedules(parts.settings.schedule_series)
         self._announcer, plans = Announcer(parts.bus), Plans(parts.settings)
         self._intake, self._drain_seconds = Intake(parts), parts.settings.drain_seconds
         self._loop = Loop(
@@ -38,7 +41,8 @@ class SchedulerService:
                 Rescue(parts.database),
                 Jobs(parts.database, self._announcer),
                 Slots(parts.database),
-                Housekeeping(parts.database, parts.clock),
+                Erasing(parts.database, parts.settings.cache_seconds),
+                Housekeeping(parts.database, parts.clock, parts.settings.audit_days),
                 Metering(parts.database),
                 Retention(parts.database, plans, parts.clock),
                 LimitWatch(parts.database, parts.acceptor, plans, parts.clock),

@@ -1,7 +1,8 @@
 """What happens to a webhook call: find the trigger, check the call, commit it, answer.
 
-    exists 404 ─ enabled 404 ─ method 405 ─ address 403 ─ origin 403 ─ size 413 ─ type 415 ─ rate 429 ─ credential 401
-    ─ duplicate (the first answer again) ─ body 400 ─ schema 422 ─ conditions 202 ─ limit 402, 429 ─▶ execution, 202
+    exists 404 ─ enabled 404 ─ suspended 403 ─ method 405 ─ address 403 ─ origin 403 ─ size 413 ─ type 415 ─ rate 429
+    ─ credential 401 ─ duplicate (the first answer again) ─ body 400 ─ schema 422 ─ conditions 202 ─ limit 402, 429
+    ─▶ execution, 202
 
 Every call to a trigger that exists is on record with what became of it before it is answered (of a flood of refused
 ones a sample, see `refusals`); an accepted one in the same commit as its execution. The body is checked against its
@@ -94,7 +95,7 @@ class Ingress:
         started = perf_counter()
         trigger = await self._find(trigger_id)
         visit = Visit(trigger, call, without_credentials(trigger.config, call), started, request_id)
-        if call.method == "OPTIONS" and trigger.row.runnable:
+        if call.method == "OPTIONS" and trigger.row.runnable and not trigger.row.suspended:
             await self._door.log_call(visit.row("preflight", 204, None))
             return options(trigger.config, call)
         body = await self._check(visit, path_token, receive)

@@ -83,7 +83,7 @@ class TriggerCache:
         conditions: Any = None if row.conditions is None else msgspec.json.decode(row.conditions)
         config, secrets = _decode_config(row.config), tuple[TriggerSecret, ...]()
         if row.sealed_secrets is not None:
-            secrets = open_trigger_secrets(self._vault, row.tenant_id, row.id, row.sealed_secrets)
+            secrets = open_trigger_secrets(self._vault, row.tenant_id, row.id, row.sealed_secrets, row.data_key)
         owner = UsedSecret(row.tenant_id, row.id, row.id)
         schema: Any = None if row.input_schema is None else msgspec.json.decode(row.input_schema)
         rate = config.rate or self._default_rate

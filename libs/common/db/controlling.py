@@ -15,7 +15,7 @@ import msgspec
 from libs.common.db.children import open_children
 from libs.common.db.ended import settle_ends
 from libs.common.db.ended_runs import raise_ends
-from libs.common.db.pool import Connection, Record
+from libs.common.db.pool import Connection, Record, one_transaction
 from libs.common.db.slots import Place, columns, leave
 
 _PARENT_ENDED = "the execution that waited for it has ended"
@@ -76,7 +76,7 @@ async def cancel_replaced(connection: Connection, replaced: Sequence[Replaced]) 
 
 async def _cancel(connection: Connection, wanted: Sequence[tuple[UUID, UUID, str]], error_class: str) -> set[Place]:
     """Cancels (tenant, execution, message); what has ended gives back its slot."""
-    async with connection.transaction():
+    async with one_transaction(connection):
         rows = await _cancel_rows(connection, wanted, error_class)
         ended = _ended(rows)
         await leave(connection, [*ended, *await settle_interrupted(connection, ended)])

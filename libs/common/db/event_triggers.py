@@ -21,7 +21,7 @@ SELECT wanted.tenant_id, found.id, found.key, wanted.pattern, found.conditions, 
          JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id AND w.enabled AND w.deleted_at IS NULL
          JOIN workflow_versions v ON v.tenant_id = w.tenant_id AND v.workflow_id = w.id AND v.version = w.version
          JOIN tenants t ON t.tenant_id = tr.tenant_id AND t.status = 'active'
-        WHERE tr.tenant_id = wanted.tenant_id AND tr.type = 'event' AND tr.config ->> 'event' = wanted.pattern
+        WHERE tr.tenant_id = wanted.tenant_id AND tr.type = 'event' AND tr.event = wanted.pattern
           AND tr.enabled OFFSET 0) AS found
 """
 
@@ -48,7 +48,7 @@ _LISTENING = """
 SELECT x.tenant_id FROM unnest($1::uuid[]) AS x (tenant_id)
  CROSS JOIN LATERAL (
        (SELECT FROM triggers t
-         WHERE t.tenant_id = x.tenant_id AND t.type = 'event' AND t.config ->> 'event' = ANY ($2::text[]) LIMIT 1)
+         WHERE t.tenant_id = x.tenant_id AND t.type = 'event' AND t.event = ANY ($2::text[]) LIMIT 1)
         UNION ALL
        (SELECT FROM event_waits w WHERE w.tenant_id = x.tenant_id AND w.event = ANY ($2::text[]) LIMIT 1)) AS found
 """

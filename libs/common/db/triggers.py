@@ -82,7 +82,8 @@ SELECT $1, $2, * FROM unnest($3::uuid[], $4::text[], $5::text[], $6::json[], $7:
 ON CONFLICT (tenant_id, workflow_id, key) DO UPDATE
    SET type = excluded.type, config = excluded.config, conditions = excluded.conditions, enabled = excluded.enabled,
        token = excluded.token, sealed_secrets = excluded.sealed_secrets, slug = excluded.slug, updated_at = now(),
-       next_run_at = CASE WHEN excluded.next_run_at IS NOT NULL AND triggers.next_run_at IS NOT NULL
+       next_run_at = CASE WHEN nullif((excluded.config->'max_runs')::text, 'null')::numeric <= triggers.runs THEN NULL
+                          WHEN excluded.next_run_at IS NOT NULL AND triggers.next_run_at IS NOT NULL
                            AND triggers.config::text = excluded.config::text
                           THEN triggers.next_run_at ELSE excluded.next_run_at END
 """
@@ -93,7 +94,8 @@ async def sync_triggers(
 ) -> None:
     """Make the workflow's triggers exactly `wanted`: upsert by key, delete the rest.
 
-    An unchanged schedule keeps its `next_run_at`: a slot that is due but not yet fired must not vanish by an edit.
+    An unchanged schedule keeps its `next_run_at`, one that has run as often as it may has none. A slot that is due must
+    be seen to before: an edit would drop it.
     Raises `Conflict` when another workflow was faster to take a slug.
     """
     await connection.execute(_DELETE_OTHERS, tenant_id, workflow_id, [trigger.key for trigger in wanted])
@@ -113,8 +115,11 @@ async def sync_triggers(
         raise Conflict("Another workflow has just taken the slug of a webhook of this one.") from None
 
 
+# `->` and not `->>`: that one refuses every config that holds U+0000 anywhere.
 _SET_NEXT_RUNS = """
-UPDATE triggers SET next_run_at = new.next_run_at, updated_at = now()
+UPDATE triggers
+   SET next_run_at = CASE WHEN nullif((config->'max_runs')::text, 'null')::numeric <= runs THEN NULL
+                          ELSE new.next_run_at END, updated_at = now()
   FROM unnest($2::uuid[], $3::timestamptz[]) AS new (id, next_run_at)
  WHERE triggers.tenant_id = $1 AND triggers.id = new.id
 """
@@ -123,7 +128,7 @@ UPDATE triggers SET next_run_at = new.next_run_at, updated_at = now()
 async def set_next_runs(
     connection: Connection, tenant_id: UUID, next_runs: Sequence[tuple[UUID, datetime | None]]
 ) -> None:
-    """Set when some schedules fire next; `None`: not at all."""
+    """Set when some schedules fire next; `None`: not at all. One that has run as often as it may does not."""
     await connection.execute(
         _SET_NEXT_RUNS, tenant_id, [trigger_id for trigger_id, _ in next_runs], [instant for _, instant in next_runs]
     )

@@ -18,7 +18,7 @@ from libs.common.domain.events import Outcome
 from libs.common.domain.faults import join_path
 from libs.common.errors import Fault, InvalidInput, NotFound
 from libs.common.sent_events import RaiseEvent, RaiseEvents, new_events, read_events
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object_or_list
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, id_bound, page, window
@@ -119,7 +119,7 @@ async def list_events(
     """Newest first, of all names or of one."""
     wanted = window(limit, cursor, offset)
     before = min((bound for bound in (wanted.after_id, id_bound(created_to)) if bound is not None), default=None)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         rows = await list_stored(
             connection, caller_of(request).tenant_id, type, first_id=id_bound(created_from), before_id=before,
             limit=wanted.rows, offset=wanted.offset,
@@ -130,7 +130,7 @@ async def list_events(
 @get("/events/{event_id:uuid}", responses=problems(400, 403, 404), summary="Show an event and what became of it")
 async def show_event(request: AnyRequest, event_id: FromPath[UUID]) -> Event:
     """Its data, what it started, whom it told, and why it did not start what it might have."""
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         found = await find_event(connection, caller_of(request).tenant_id, event_id)
     if found is None:
         raise NotFound("There is no such event.")

@@ -7,9 +7,11 @@ import msgspec
 from litestar import Router, get, put
 from litestar.params import FromPath
 
-from libs.common.db.tenant_limits import Quota, find_quota, set_quota
+from libs.common.db.tenant_limits import Quota, find_quota, lock_quota, set_quota
+from libs.common.db.tenants import find_tenant
 from libs.common.domain.limits import Limits, limit_faults
-from libs.common.errors import Fault, InvalidInput, NotFound
+from libs.common.errors import Fault, InvalidInput, NotFound, TenantErased
+from services.gateway.auditing import note
 from services.gateway.auth import parts_of, require_platform
 from services.gateway.bodies import AnyRequest, read_struct
 from services.gateway.documents import PLATFORM_SECURITY, problems, takes
@@ -55,9 +57,14 @@ async def put_limits(request: AnyRequest, tenant_id: FromPath[UUID]) -> TenantLi
         faults.append(Fault("plan", f"there is no plan {body.plan!r}; there are: {', '.join(sorted(named))}"))
     if faults:
         raise InvalidInput(faults)
-    async with parts.database.connection() as connection:
-        stored = await set_quota(connection, tenant_id, body.plan, msgspec.json.encode(body.quota).decode())
-    return _shown(parts.limits, stored)
+    async with parts.database.transaction() as connection:
+        before = _shown(parts.limits, await lock_quota(connection, tenant_id))
+        if (tenant := await find_tenant(connection, tenant_id)) is not None and tenant.status == "erasing":
+            raise TenantErased("This tenant is being erased.")
+        quota = msgspec.json.encode(body.quota).decode()
+        stored = _shown(parts.limits, await set_quota(connection, tenant_id, body.plan, quota))
+        await note(connection, "tenant.limits_set", tenant_id, before, stored, tenant_id=tenant_id)
+    return stored
 
 
 def _shown(limits: GatewayLimits, stored: Quota | None) -> TenantLimits:

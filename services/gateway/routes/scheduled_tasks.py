@@ -13,7 +13,7 @@ from libs.common.db.scheduled_tasks import StoredTask, list_tasks
 from libs.common.domain.json_merge import merge_patch
 from libs.common.domain.scheduled_task import ActionTask, ReportTask, ScheduledTask, TaskType
 from libs.common.errors import Fault, InvalidInput
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, page, window
@@ -70,7 +70,7 @@ async def list_all(
     if name is not None and "\0" in name:
         raise InvalidInput([Fault("name", "must not hold the character U+0000")])
     wanted = window(limit, cursor, offset)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         rows = await list_tasks(
             connection, caller_of(request).tenant_id, name=name, type_name=type_name,
             after=wanted.after_id, limit=wanted.rows, offset=wanted.offset,
@@ -92,7 +92,7 @@ async def create(request: AnyRequest) -> Response[Task]:
 @get("/scheduled-tasks/{task_id:uuid}", responses=problems(400, 403, 404), summary="Show a scheduled task")
 async def show(request: AnyRequest, task_id: FromPath[UUID]) -> Response[Task]:
     """The task as it is now; `ETag` is its version."""
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         return _answer(await find_task(connection, caller_of(request), task_id))
 
 
@@ -143,7 +143,7 @@ async def list_executions(
     """Newest first, each with its status, duration and output."""
     caller, wanted, parts = caller_of(request), window(limit, cursor, offset), parts_of(request)
     chosen, after = filter_of(statuses, trigger_kind, created_from, created_to), wanted.after_id
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         await find_task(connection, caller, task_id)
         found = await execution_views.list_workflow_executions(
             connection, caller.tenant_id, task_id, chosen, after=after, limit=wanted.rows, offset=wanted.offset,
@@ -182,7 +182,7 @@ async def resume(request: AnyRequest, task_id: FromPath[UUID]) -> Standing:
 
 
 async def _trigger_of(request: AnyRequest, task_id: UUID) -> UUID:
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         return (await find_task(connection, caller_of(request), task_id)).trigger_id
 
 

@@ -14,7 +14,7 @@ from libs.common.db.metering import UsageRow, Used, export_usage, metered_until,
 from libs.common.db.pool import Connection
 from libs.common.db.tenant_limits import count_in_flight, count_stocks, find_quota
 from libs.common.domain.limits import RATES, Limits
-from services.gateway.auth import caller_of, parts_of, require_member, require_platform
+from services.gateway.auth import caller_of, parts_of, require_member, require_platform, tenant_of
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import PLATFORM_SECURITY, TENANT_SECURITY, problems
 from services.gateway.limiting import GatewayLimits
@@ -81,8 +81,9 @@ async def show_usage(request: AnyRequest, since: From = None, until: To = None) 
     month = parts.clock.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     begin = _aware(since) or month
     async with parts.database.connection() as connection:
-        end = await metered_until(connection)
-        end = min(end, _aware(until) or end)
+        metered = await metered_until(connection)
+    end = min(metered, _aware(until) or metered)
+    async with tenant_of(request).transaction() as connection:
         used = await sum_usage(connection, tenant_id, begin, end)
         quota = await find_quota(connection, tenant_id)
         limits = parts.limits.of(quota)

@@ -19,12 +19,14 @@ from libs.common.clock import new_id
 from libs.common.db import (
     api_keys,
     approvals,
+    audit,
     backfills,
     cleaning,
     collections,
     concurrency,
     controlling,
     deliveries,
+    erasures,
     event_views,
     event_waits,
     events,
@@ -56,6 +58,7 @@ from libs.common.db import (
     versions,
     webhook_calls,
     webhook_secrets,
+    whole_tenants,
     workflows,
 )
 from libs.common.db.accepting import insert_accepted, put_off
@@ -123,9 +126,21 @@ class Owned:
         return jobs.OpenJob(tenant_id, self.job.id, "cancel", "{}", UUID(int=2**128 - 1), None)
 
 
-async def everything_of(connection: Connection) -> Owned:
-    """A tenant with a row in every table."""
-    tenant, worker, key, job = await make_tenant(connection, "owner"), new_id(), new_id(), new_id()
+async def noted_tenant(connection: Connection, slug: str) -> UUID:
+    """A tenant with a row in its audit log, that has used something and is warned."""
+    tenant = await make_tenant(connection, slug)
+    await audit.insert_audit_rows(connection, [audit.AuditRow(tenant, new_id(), "a.b", "x", None, "", "", "")])
+    await tenant_limits.note_warnings(connection, [warned_of(tenant)])
+    await connection.execute(
+        "INSERT INTO usage (tenant_id, hour, executions, actions, action_seconds, calls, bytes, mails, tokens, cost)"
+        " VALUES ($1, $2, 1, 1, 1, 1, 1, 1, 1, 1)", tenant, NOW,
+    )  # fmt: skip
+    return tenant
+
+
+async def everything_of(connection: Connection, slug: str = "owner", hashed: bytes = HASH) -> Owned:
+    """A tenant with a row in every table. `hashed`: of its API key."""
+    tenant, worker, key, job = await noted_tenant(connection, slug), new_id(), new_id(), new_id()
     workflow = await make_workflow(connection, tenant)
     trigger = await make_trigger(connection, tenant, workflow, token="t", slug="paid")
     schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule")
@@ -148,7 +163,7 @@ async def everything_of(connection: Connection) -> Owned:
     call = call_row(tenant, trigger, ended)
     await insert_accepted(connection, [], [call])
     await api_keys.insert_api_key(
-        connection, tenant, key, name="k", role="owner", prefix="sb_", hashed=HASH, expires_at=None
+        connection, tenant, key, name="k", role="owner", prefix="sb_", hashed=hashed, expires_at=None
     )
     await idempotency.claim_key(connection, tenant, "k", HASH, pending)
     await deliveries.claim_deliveries(connection, [deliveries.Delivery(tenant, trigger, HASH, ended)])
@@ -163,9 +178,9 @@ async def everything_of(connection: Connection) -> Owned:
     await records.write_records(connection, [RecordChange(None, note)])
     await notifications.insert_notifications(connection, [notification_of(tenant, told)])
     await local_results.keep_results(connection, [((tenant, ended, "k"), {})])
-    task = await use_up_and_make_task(connection, tenant)
-    queued = await make_execution(connection, tenant, workflow)
+    task, queued = await make_task(connection, tenant), await make_execution(connection, tenant, workflow)
     await concurrency.enter(connection, [slot_entry(tenant, workflow, one) for one in (running, queued)])
+    await triggers.set_next_runs(connection, tenant, [(schedule, NOW)])
     return Owned(
         tenant=tenant, workflow=workflow, trigger=trigger, schedule=schedule, pending=pending, running=running,
         paused=paused, waiting=waiting, asking=asking, approval=approval, event=event.id, ended=ended, call=call.id,
@@ -189,16 +204,6 @@ def backfill_of(tenant: UUID, owned: Owned) -> backfills.Backfill:
 
 def warned_of(tenant: UUID, name: str = "workflows") -> tenant_limits.Warned:
     return tenant_limits.Warned(tenant, name, NOW.date(), 10, 8)
-
-
-async def use_up_and_make_task(connection: Connection, tenant: UUID) -> UUID:
-    """The tenant has used something, is warned, and has a task."""
-    await tenant_limits.note_warnings(connection, [warned_of(tenant)])
-    await connection.execute(
-        "INSERT INTO usage (tenant_id, hour, executions, actions, action_seconds, calls, bytes, mails, tokens, cost)"
-        " VALUES ($1, $2, 1, 1, 1, 1, 1, 1, 1, 1)", tenant, NOW,
-    )  # fmt: skip
-    return await make_task(connection, tenant)
 
 
 async def used_by(connection: Connection, tenant_id: UUID) -> int:
@@ -229,6 +234,11 @@ async def found_by_action(connection: Connection, tenant_id: UUID) -> object:
         return None
 
 
+async def claimed_data_key(connection: Connection, tenant_id: UUID) -> object:
+    await tenants.claim_data_key(connection, tenant_id, b"fresh")
+    return await tenants.find_data_key(connection, tenant_id)
+
+
 async def decided(connection: Connection, tenant_id: UUID, approval: UUID) -> object:
     """None when there is no such approval."""
     try:
@@ -252,7 +262,10 @@ async def counted(connection: Connection, tenant_id: UUID) -> int:
 Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
 
 OF_OTHERS: dict[str, Call] = {
+    "audit.list_audit_rows": lambda c, t, _: audit.list_audit_rows(c, t, audit.AuditFilter(), limit=9, offset=0),
     "api_keys.list_api_keys": lambda c, t, _: api_keys.list_api_keys(c, t, **PAGE),
+    "api_keys.find_api_key": lambda c, t, o: api_keys.find_api_key(c, t, o.key),
+    "api_keys.note_key_uses": lambda c, t, o: api_keys.note_key_uses(c, [(t, o.key, NOW)]),
     "api_keys.revoke_api_key": lambda c, t, o: api_keys.revoke_api_key(c, t, o.key),
     "collections.find_collection": lambda c, t, _: collections.find_collection(c, t, "notes"),
     "collections.lock_collection": lambda c, t, _: collections.lock_collection(c, t, "notes"),
@@ -337,14 +350,14 @@ OF_OTHERS: dict[str, Call] = {
         c, backfill_of(t, o), NOW, pause_seconds=1, done=1, passed_over=0
     ),
     "schedules.move_schedules_on": lambda c, t, o: schedules.move_schedules_on(
-        c, [schedules.Move(t, o.trigger, NOW, 1, 1)]
+        c, [schedules.Move(t, o.trigger, NOW, 1, NOW, 1)]
     ),
     "schedule_control.pause_schedules": lambda c, t, o: schedule_control.pause_schedules(
         c, [(t, o.schedule, "why", None)]
     ),
     "schedule_control.resume_schedule": lambda c, t, o: schedule_control.resume_schedule(c, t, o.schedule, NOW),
     "schedule_views.list_schedules": lambda c, t, _: schedule_views.list_schedules(
-        c, t, None, paused=None, page=schedule_views.ListWindow(None, None, 50, 0)
+        c, t, None, paused=None, page=schedule_views.ListWindow("name", True, None, 50, 0)
     ),
     "schedule_views.list_firings": lambda c, t, o: schedule_views.list_firings(
         c, t, o.trigger, None, since=NOW, before=NOW + timedelta(seconds=1), limit=50, offset=0
@@ -353,6 +366,7 @@ OF_OTHERS: dict[str, Call] = {
     "scheduled_tasks.lock_task": lambda c, t, o: scheduled_tasks.lock_task(c, t, o.task),
     "scheduled_tasks.list_tasks": lambda c, t, _: scheduled_tasks.list_tasks(c, t, name=None, type_name=None, **PAGE),
     "schedules.lock_schedule": lambda c, t, o: schedules.lock_schedule(c, t, o.schedule),
+    "schedules.lock_due_schedules": lambda c, t, o: schedules.lock_due_schedules(c, t, o.workflow),
     "schedules.slots_that_ran": lambda c, t, o: schedules.slots_that_ran(c, t, o.trigger, [NOW]),
     "schedule_gaps.advance_gaps": lambda c, t, o: schedule_gaps.advance_gaps(c, [], [gap_of(t, o.trigger)]),
     "schedule_runs.drop_runs": lambda c, t, o: schedule_runs.drop_runs(
@@ -398,6 +412,9 @@ OF_OTHERS: dict[str, Call] = {
         c, t, o.trigger, b"other"
     ),
     "webhook_secrets.set_webhook_secrets": lambda c, t, o: webhook_secrets.set_webhook_secrets(c, t, [o.trigger], []),
+    "whole_tenants.delete_some": lambda c, t, _: whole_tenants.delete_some(
+        c, t, whole_tenants.TenantTable("executions", "executions", "id"), 50
+    ),
     "workflows.advance_workflow": lambda c, t, o: workflows.advance_workflow(
         c, t, o.workflow, "Mine", enabled=False, version=7
     ),
@@ -449,10 +466,13 @@ OF_ONE_S_OWN: dict[str, Call] = {
         c, [schedules.FiringRow(t, o.trigger, NOW, NOW, "missed", None, None)]
     ),
     "secrets.put_secret": lambda c, t, _: secrets.put_secret(c, t, "token", sealed=b"other", key_id="1"),
+    "erasures.begin_erasure": lambda c, t, _: erasures.begin_erasure(c, t, None),
     "tenant_limits.find_quota": lambda c, t, _: tenant_limits.find_quota(c, t),
     "tenant_limits.lock_quota": lambda c, t, _: tenant_limits.lock_quota(c, t),
     "tenant_limits.set_quota": lambda c, t, _: tenant_limits.set_quota(c, t, "free", "{}"),
     "tenant_limits.weigh_tenant": lambda c, t, _: tenant_limits.weigh_tenant(c, t),
+    "tenants.claim_data_key": lambda c, t, _: tenants.claim_data_key(c, t, b"fresh"),
+    "tenants.find_data_key": lambda c, t, _: claimed_data_key(c, t),
     "tenants.find_tenant": lambda c, t, _: tenants.find_tenant(c, t),
     "tenants.insert_tenant": lambda c, _, __: tenants.insert_tenant(c, new_id(), "third", "Third"),
     "tenants.rename_tenant": lambda c, t, _: tenants.rename_tenant(c, t, name="Renamed", slug=None),

@@ -15,6 +15,10 @@ _OVER_ALL_TENANTS = {
     "webhook_triggers._FIND_CALLED": "the slug of a tenant says whose it is",
     "controlling._WISHES": "for what one worker runs, whosever it is",
     "deliveries._FORGET": "names that are out of date",
+    "diseases._LAGGING": "the doctor looks at all tenants",
+    "diseases._ORPHANS": "the same",
+    "diseases._OVERDUE": "the same",
+    "diseases._STRANDED": "the same; what could move each is looked for in its tenant",
     "event_ids._FORGET": "ids that are out of date",
     "event_triggers._ON_ENDS": "in which tenants something listens to ends",
     "event_waits._FORGET": "waits of executions that have ended",
@@ -25,7 +29,10 @@ _OVER_ALL_TENANTS = {
     "jobs._CLAIM": "the scheduler's next job; everything it does afterwards names the job's tenant",
     "resealing._OUTDATED_SECRETS": "what the operator's change of keys seals anew, of all tenants",
     "resealing._OUTDATED_TRIGGERS": "the same",
+    "resealing._OUTDATED_DATA_KEYS": "the same",
     "slots._WATCH": "the scheduler's round over the slots of all tenants",
+    "audit._CALLED": "the platform's look-up of tenants by id or slug",
+    "audit._FORGET": "rows past their time, whosever they are",
     "backfills._CLAIM": "the scheduler's next back-fill; everything it does afterwards names its tenant",
     "retention._FORGET_ASKED": "what goes with the day's executions",
     "schedule_gaps._CLAIM": "the scheduler's arrears of all tenants",
@@ -42,12 +49,17 @@ _OVER_ALL_TENANTS = {
     "tenants._LIST": "the platform's own list of its tenants",
 }
 _NOT_CONSTANT = {
+    "isolation: statement": "two constants of the module",
+    "isolation: row['guard']": "the policies of a table, which follow from its name and owner",
+    "pool: begin": "whose transaction it is, by the digits of a UUID: SET takes no parameters",
     "migrate: sql": "a migration, read from its file",
     "record_search: text": "one of four constants of the module",
     "partitions: wanted[name]": "a partition's name and bounds follow from its day",
     "retention: looks_empty": "the same",
     "retention: locking": "the same",
     "retention: dropping": "the same",
+    "whole_tenants: lines": "the tables are those of the schema, so none is forgotten; each by its tenant",
+    "whole_tenants: some": "the same",
 }
 _BY_TENANT = re.compile(r"\btenant_id = ")
 _TABLES = """

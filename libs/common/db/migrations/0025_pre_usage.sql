@@ -25,7 +25,7 @@ ALTER TABLE events ADD CONSTRAINT events_source_check
 CREATE TABLE usage (
     tenant_id      uuid NOT NULL REFERENCES tenants ON DELETE CASCADE,
     hour           timestamptz NOT NULL,
-    number         bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+    number         bigint GENERATED ALWAYS AS IDENTITY,
     executions     bigint NOT NULL,
     actions        bigint NOT NULL,
     action_seconds numeric NOT NULL,
@@ -37,6 +37,7 @@ CREATE TABLE usage (
     created_at     timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant_id, hour, number)
 );
+CREATE INDEX usage_numbers ON usage (number);
 CREATE INDEX usage_hours ON usage (hour, number);
 
 -- Up to which hour everything is metered, and up to which it was looked at once more for what came late.
