@@ -28,6 +28,9 @@ _ADDRESSES: Mapping[str, Sequence[str]] = {
 _JWKS = r"^((?![a-zA-Z]+://).*|https://.+|http://(localhost|127\.0\.0\.1|\[::1\])[:/].*)$(?!\n)"
 """A path, or an address that nobody on the way can change: plain HTTP within this machine only."""
 
+_ORIGIN = r"https?://[A-Za-z0-9.\[\]:-]{1,255}"
+_CORS = rf"^(\*|{_ORIGIN}( *, *{_ORIGIN})*)?$(?!\n)"
+
 Network: TypeAlias = IPv4Network | IPv6Network
 
 
@@ -115,6 +118,10 @@ class Settings(msgspec.Struct, frozen=True):
     identity_proxies: Annotated[
         Networks, Meta(description="Networks whose word for tenant, user and role is taken; empty: nobody's. DANGER")
     ] = Networks()
+    cors_origins: Annotated[
+        str,
+        Meta(description="Origins whose pages may call the API, comma-separated; *: any; empty: none", pattern=_CORS),
+    ] = ""
     master_keys: Annotated[
         Secret, Meta(description="id:base64(32 bytes), comma-separated; the first seals secrets, all of them open")
     ] = Secret()

@@ -50,9 +50,9 @@ def header(headers: RawHeaders, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in headers if key == name), None)
 
 
-def sending(scope: Scope, send: Send) -> Send:
-    """`send`, with the request id and security headers on the start of the response. Sets the request id of the
-    scope.
+def sending(scope: Scope, send: Send, more: RawHeaders = ()) -> Send:
+    """`send`, with the request id, security headers and `more` on the start of the response. Sets the request id of
+    the scope.
     """
     request_id = _checked_id(header(scope["headers"], b"x-request-id"))
     given = cast("Mapping[str, Any]", scope)
@@ -63,6 +63,7 @@ def sending(scope: Scope, send: Send) -> Send:
         (b"x-request-id", request_id.encode()),
         (b"content-security-policy", _PAGE_POLICY if page else _API_POLICY),
         (b"cache-control", b"no-cache" if page else b"no-store"),
+        *more,
     ]
 
     async def send_with_headers(message: Message) -> None:

@@ -31,6 +31,7 @@ from services.gateway import documents
 from services.gateway.answers import answer_problem, sending
 from services.gateway.auditing import answering
 from services.gateway.auth import Authenticator
+from services.gateway.cross_origin import CrossOrigin, answer_question
 from services.gateway.exporting import Exports
 from services.gateway.input_schemas import InputSchemas
 from services.gateway.key_identity import KeyIdentities
@@ -125,6 +126,7 @@ def create_app(
     )
     app.state["parts"] = parts
     app.state["authenticator"] = _authenticator(parts, key_uses or KeyUses(parts.database))
+    app.state["pages"] = CrossOrigin(parts.settings.cors_origins)
     app.state["exports"] = Exports(parts.database)
     app.state["input_schemas"] = InputSchemas()
     streams = live_streams or LiveStreams("", parts.settings.live_streams)
@@ -187,7 +189,8 @@ class _Gateway(Litestar):
             return
         http = cast("HTTPScope", scope)
         status, started = 0, perf_counter()
-        send_with_headers = sending(http, cast("Send", send))
+        pages = cast("CrossOrigin", self.state["pages"])
+        send_with_headers = sending(http, cast("Send", send), pages.headers(http))
 
         async def send_and_look(message: Message) -> None:
             nonlocal status
@@ -201,7 +204,10 @@ class _Gateway(Litestar):
             structlog.contextvars.bound_contextvars(request_id=request_id),
             answering(http, settings.trusted_proxies, request_id) as asked,
         ):
-            await super().__call__(http, receive, send_and_look)
+            if pages.is_question(http):
+                await answer_question(send_and_look)
+            else:
+                await super().__call__(http, receive, send_and_look)
         route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
         if status in _REFUSED:
             cast("Refusals", self.state["refusals"]).note(asked, status, f"{http['method']} {route}")
