@@ -54,7 +54,8 @@ class Authenticator:
             raise Forbidden("This credential is not for that tenant.")
         _check_status(identity)
         actor = identity.user or _checked_actor(presented.actor)
-        return Caller(identity.tenant_id, identity.role, identity.key_id, actor, identity.scopes)
+        shown = str(identity.key_id) if identity.key_id is not None else identity.means
+        return Caller(identity.tenant_id, identity.role, identity.key_id, actor, identity.scopes, shown)
 
     async def close(self) -> None:
         """Nothing is looked up in the background any more."""

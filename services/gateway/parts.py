@@ -31,12 +31,13 @@ class GatewayParts:
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: the tenant, the role of the credential, its API key if it is one, the tenant's own user if named, and
-    the scopes that confine it; None: all that the role allows.
+    """Who asks: the tenant, the role of the credential, its API key if it is one, the tenant's own user if named, the
+    scopes that confine it (None: all that the role allows), and how the audit log names the credential.
     """
 
     tenant_id: UUID
     role: str
     key_id: UUID | None
     actor: str | None
-    scopes: Sequence[str] | None = None
+    scopes: Sequence[str] | None
+    credential: str

@@ -37,7 +37,7 @@ Format: TypeAlias = Annotated[
 
 class AuditEntry(msgspec.Struct, frozen=True):
     """One thing that somebody did. `actor`: the user whom the caller named; `credential`: the id of an API key,
-    `platform` or `token`; `changes`: what differs, secrets as `***`; `stands_for`: how many alike this one stands for.
+    `platform`, `token` or `proxy`; `changes`: what differs, secrets as `***`; `stands_for`: how many it stands for.
     """
 
     id: UUID
