@@ -5,6 +5,7 @@ limits. Numbers only: who counts and who refuses stands elsewhere.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -56,7 +57,12 @@ BUILT_IN: Mapping[str, Limits] = {
 def rate_of(limits: Limits, name: str) -> Rate | None:
     """One of `RATES` as numbers; None: any rate."""
     text: str | None = getattr(limits, name)
-    return None if text is None else parse_rate(text)
+    return None if text is None else _parsed(text)
+
+
+@lru_cache(maxsize=1_024)
+def _parsed(text: str) -> Rate:
+    return parse_rate(text)
 
 
 def override(plan: Limits, own: Mapping[str, Any]) -> Limits:

@@ -1,8 +1,10 @@
 """How many executions of a tenant are in flight, known without a round trip a call.
 
 The count of the database is asked for in the background while a tenant is busy, and what this process has accepted
-since is added. Nobody is refused by an old number: before that the count is taken anew, once for all who wait for it.
-So the limit is exact for one process; several may together exceed it by what they accept within a second.
+since is added. It is asked for every second once an eighth of the room that there was is taken, and rarely before: a
+tenant with much room costs next to nothing. Nobody is refused by an old number: before that the count is taken anew,
+once for all who wait for it. So the limit is exact for one process; several may together exceed it by what they accept
+within a second, or (more than eight of them) in an eighth of the room each.
 """
 
 import asyncio
@@ -19,6 +21,8 @@ from libs.common.limits.near import NearLimits
 
 NAME = "executions_in_flight"
 _OLD_SECONDS, _FRESH_SECONDS = 1.0, 0.05
+_OLDEST_SECONDS = 10.0
+_SHARE = 8
 _RETRY_SECONDS = 2
 _MOST_TENANTS = 10_000
 
@@ -48,7 +52,7 @@ class InFlight:
         age = monotonic() - count.at
         if count.at == 0.0 or (age > _FRESH_SECONDS and count.counted + count.since + cost > value):
             await asyncio.shield(self._ask(tenant_id, count))
-        elif age > _OLD_SECONDS:
+        elif age > _OLDEST_SECONDS or (age > _OLD_SECONDS and count.since * _SHARE > value - count.counted):
             self._ask(tenant_id, count)
         used = count.counted + count.since
         if used + cost > value:

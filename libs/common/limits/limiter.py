@@ -38,6 +38,7 @@ class Limiter:
             self._writing.cancel()
             await asyncio.wait([self._writing])
         await self.near.write()
+        await self.rates.close()
         await self.in_flight.close()
         await self.shared.close()
 

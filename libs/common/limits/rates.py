@@ -1,12 +1,12 @@
-"""Rates of tenants, without a round trip a call: a process takes from the shared counter what serves some hundredths of
-the rate, and gives it out by itself. A rate of less than 200 calls is counted one by one, so it is exact.
+"""Rates of tenants, without a round trip a call: a process takes a two-hundredth of the rate from the shared counter,
+gives it out by itself, and takes the next one in the background before it is gone. A rate of less than 200 calls is
+counted one by one, so it is exact.
 
 Who was refused is refused without asking again until there may be room. What a process has taken and not given out
-(at most half a hundredth of the rate) stays with it.
+(less than a hundredth of the rate) stays with it.
 """
 
 import asyncio
-from collections import OrderedDict
 from math import ceil
 from time import monotonic
 from uuid import UUID
@@ -19,14 +19,15 @@ from libs.common.domain.webhook_settings import Rate
 from libs.common.errors import LimitShown, RateLimited
 from libs.common.limits.near import NearLimits
 
-_SHARE, _MOST_AT_ONCE = 200, 100
+_SHARE, _MOST_AT_ONCE = 200, 1_000
 _MOST_KEYS = 10_000
 
 
 class _Held(msgspec.Struct):
-    """What this process holds of a rate."""
+    """What this process holds of a rate. `fetching`: takes more of it in the background."""
 
     asking: asyncio.Lock
+    fetching: asyncio.Task[None] | None = None
     left: int = 0
     used: int = 0
     none_until: float = 0.0
@@ -37,7 +38,7 @@ class TenantRates:
 
     def __init__(self, shared: RateLimiter, near: NearLimits) -> None:
         self._shared, self._near = shared, near
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._held: dict[str, _Held] = {}
 
     async def take(self, tenant_id: UUID, limits: Limits, name: str, cost: int = 1) -> None:
         """So much of the rate of that name is taken. Raises `RateLimited`; a tenant without that rate costs nothing."""
@@ -58,19 +59,41 @@ class TenantRates:
             return None
         return (await self._shared.spend(f"{name}:{tenant_id}", rate.calls, rate.seconds, 0)).used
 
+    async def close(self) -> None:
+        """Nothing is taken in the background any more."""
+        fetching = [held.fetching for held in self._held.values() if held.fetching is not None]
+        for task in fetching:
+            task.cancel()
+        if fetching:
+            await asyncio.wait(fetching)
+
     async def _spend(self, key: str, rate: Rate, cost: int) -> Spent:
-        held = self._held.get(key)
-        if held is None:
-            held = self._held[key] = _Held(asyncio.Lock())
-            if len(self._held) > _MOST_KEYS:
-                self._held.popitem(last=False)
+        held = self._held.get(key) or self._make(key)
         if (known := _known(held, rate, cost)) is not None:
+            if held.fetching is None and known.wait == 0.0 and held.left < _share(rate) // 2:
+                held.fetching = asyncio.get_running_loop().create_task(self._fetch(held, key, rate))
             return known
         async with held.asking:
             return _known(held, rate, cost) or await self._ask(held, key, rate, cost)
 
+    def _make(self, key: str) -> _Held:
+        if len(self._held) >= _MOST_KEYS:
+            idle = [one for one, held in self._held.items() if held.fetching is None and not held.asking.locked()]
+            for one in idle[: _MOST_KEYS // 2]:
+                del self._held[one]
+        return self._held.setdefault(key, _Held(asyncio.Lock()))
+
+    async def _fetch(self, held: _Held, key: str, rate: Rate) -> None:
+        try:
+            async with held.asking:
+                spent = await self._shared.spend(key, rate.calls, rate.seconds, _share(rate))
+                if spent.wait == 0.0:
+                    held.left, held.used = held.left + _share(rate), spent.used
+        finally:
+            held.fetching = None
+
     async def _ask(self, held: _Held, key: str, rate: Rate, cost: int) -> Spent:
-        wanted = cost + min(rate.calls // _SHARE, _MOST_AT_ONCE)
+        wanted = cost + _share(rate)
         spent = await self._shared.spend(key, rate.calls, rate.seconds, wanted)
         if spent.wait > 0 and wanted > cost:
             wanted, spent = cost, await self._shared.spend(key, rate.calls, rate.seconds, cost)
@@ -79,6 +102,11 @@ class TenantRates:
         else:
             held.left, held.used = held.left + wanted - cost, spent.used
         return spent
+
+
+def _share(rate: Rate) -> int:
+    """How much is taken at once."""
+    return min(rate.calls // _SHARE, _MOST_AT_ONCE)
 
 
 def _known(held: _Held, rate: Rate, cost: int) -> Spent | None:

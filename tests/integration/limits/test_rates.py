@@ -21,16 +21,18 @@ TENANT, OTHER = UUID(int=1), UUID(int=2)
 
 
 class Counted:
-    """A limiter that counts how often it is asked."""
+    """A limiter that counts how often it is asked, and answers nobody while it is not `open`."""
 
     def __init__(self, inner: RateLimiter) -> None:
-        self.inner, self.asked = inner, 0
+        self.inner, self.asked, self.open = inner, 0, asyncio.Event()
+        self.open.set()
 
     async def take(self, key: str, calls: int, seconds: int) -> float:
         return (await self.spend(key, calls, seconds, 1)).wait
 
     async def spend(self, key: str, calls: int, seconds: int, cost: int) -> Spent:
         self.asked += 1
+        await self.open.wait()
         return await self.inner.spend(key, calls, seconds, cost)
 
     async def close(self) -> None:
@@ -41,8 +43,9 @@ class Counted:
 async def processes(redis_url: str, database: Database) -> AsyncIterator[list[tuple[TenantRates, Counted]]]:
     """Two processes that share a Redis."""
     shared = [Counted(RedisRates(redis_url)) for _ in range(2)]
-    yield [(TenantRates(one, NearLimits(database, MovableClock())), one) for one in shared]
-    for one in shared:
+    rates = [TenantRates(one, NearLimits(database, MovableClock())) for one in shared]
+    yield list(zip(rates, shared, strict=True))
+    for one in [*rates, *shared]:
         await one.close()
 
 
@@ -74,6 +77,30 @@ async def test_a_large_rate_is_taken_in_portions(processes: list[tuple[TenantRat
     assert asked.asked < 20  # who was refused is refused without asking
 
 
+async def test_the_next_portion_comes_before_the_last_is_gone(processes: list[tuple[TenantRates, Counted]]) -> None:
+    (first, shared), _ = processes
+    limits = Limits(api_rate="20000/d")
+    await first.take(TENANT, limits, "api_rate")
+    shared.open.clear()
+    assert await taken(first, limits, 100) == 100  # nobody waits for Redis
+    assert shared.asked == 2
+    waiting = asyncio.create_task(taken(first, limits, 50))
+    shared.open.set()
+    assert await waiting == 50
+    assert shared.asked == 2
+
+
+async def test_nothing_is_left_behind_that_takes_more(processes: list[tuple[TenantRates, Counted]]) -> None:
+    (first, shared), _ = processes
+    limits = Limits(api_rate="20000/d")
+    await first.take(TENANT, limits, "api_rate")
+    shared.open.clear()
+    assert await taken(first, limits, 100) == 100
+    await first.close()
+    shared.open.set()
+    assert await first.used(TENANT, limits, "api_rate") == 101
+
+
 async def test_the_refusal_says_when_there_is_room(processes: list[tuple[TenantRates, Counted]]) -> None:
     (first, _), _ = processes
     limits = Limits(event_rate="100/h")
@@ -103,4 +130,5 @@ async def test_with_redis_away_each_process_counts_by_itself(
     await server.stop()
     assert await taken(rates, limits, 15, OTHER) == 10
     assert await taken(rates, limits, 5) == 0  # what was refused stays refused for its time
+    await rates.close()
     await shared.close()
