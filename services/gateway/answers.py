@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, cast
 
 from litestar import Response
 from litestar.exceptions import HTTPException
-from litestar.types import Message, Scope, Send
+from litestar.types import HTTPScope, Message, Scope, Send
 
 from libs.common.clock import new_id
 from libs.common.errors import (
@@ -38,6 +38,19 @@ def answer_problem(request: AnyRequest, error: Exception) -> Response[bytes]:
     status, headers, body = problem_for(known, request_id_of(request.scope))
     content_type = headers.pop("content-type")
     return Response(body, status_code=status, headers=headers, media_type=content_type)
+
+
+async def refuse_head(scope: HTTPScope, send: Send, most_bytes: int) -> bool:
+    """Whether the headers of the request are more than that, which is answered then."""
+    if sum(len(name) + len(value) for name, value in scope["headers"]) <= most_bytes:
+        return False
+    error = MalformedInput(f"The headers are larger than {most_bytes} bytes.")
+    status, headers, body = problem_for(error, request_id_of(scope))
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    raw.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+    return True
 
 
 def request_id_of(scope: Scope) -> str:

@@ -28,7 +28,7 @@ from libs.common.parts import Parts
 from libs.common.runtime import AsgiApp, Checks
 from libs.common.telemetry.metrics import observe_http
 from services.gateway import documents
-from services.gateway.answers import answer_problem, sending
+from services.gateway.answers import answer_problem, refuse_head, sending
 from services.gateway.auditing import answering
 from services.gateway.auth import Authenticator
 from services.gateway.cross_origin import CrossOrigin, answer_question
@@ -206,7 +206,7 @@ class _Gateway(Litestar):
         ):
             if pages.is_question(http):
                 await answer_question(send_and_look)
-            else:
+            elif not await refuse_head(http, send_and_look, settings.max_header_bytes):
                 await super().__call__(http, receive, send_and_look)
         route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
         if status in _REFUSED:
