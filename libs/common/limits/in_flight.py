@@ -1,10 +1,10 @@
 """How many executions of a tenant are in flight, known without a round trip a call.
 
 The count of the database is asked for in the background while a tenant is busy, and what this process has accepted
-since is added. It is asked for every second once an eighth of the room that there was is taken, and rarely before: a
-tenant with much room costs next to nothing. Nobody is refused by an old number: before that the count is taken anew,
-once for all who wait for it. So the limit is exact for one process; several may together exceed it by what they accept
-within a second, or (more than eight of them) in an eighth of the room each.
+since is added: every second once an eighth of the room that there was is taken, every ten seconds before. Nobody is
+refused by an old number: before that the count is taken anew, once for all who wait for it. So the limit is exact for
+one process; several may together exceed it by what they accept within a second, or (more than eight of them) in an
+eighth of the room each. All times are longer for whoever has more than ten thousand in flight: to count takes longer.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from libs.common.limits.near import NearLimits
 
 NAME = "executions_in_flight"
 _OLD_SECONDS, _FRESH_SECONDS = 1.0, 0.05
-_OLDEST_SECONDS = 10.0
+_OLDEST_SECONDS, _QUICKLY_COUNTED = 10.0, 10_000
 _SHARE = 8
 _RETRY_SECONDS = 2
 _MOST_TENANTS = 10_000
@@ -49,7 +49,7 @@ class InFlight:
         if value is None:
             return
         count = self._counts.get(tenant_id) or self._make(tenant_id)
-        age = monotonic() - count.at
+        age = (monotonic() - count.at) / (1 + count.counted / _QUICKLY_COUNTED)
         if count.at == 0.0 or (age > _FRESH_SECONDS and count.counted + count.since + cost > value):
             await asyncio.shield(self._ask(tenant_id, count))
         elif age > _OLDEST_SECONDS or (age > _OLD_SECONDS and count.since * _SHARE > value - count.counted):

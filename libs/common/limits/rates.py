@@ -9,6 +9,7 @@ Who was refused is refused without asking again until there may be room. What a 
 import asyncio
 from math import ceil
 from time import monotonic
+from typing import TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -21,6 +22,9 @@ from libs.common.limits.near import NearLimits
 
 _SHARE, _MOST_AT_ONCE = 200, 1_000
 _MOST_KEYS = 10_000
+
+_Key: TypeAlias = tuple[UUID, str]
+"""A tenant and the name of its rate."""
 
 
 class _Held(msgspec.Struct):
@@ -38,14 +42,16 @@ class TenantRates:
 
     def __init__(self, shared: RateLimiter, near: NearLimits) -> None:
         self._shared, self._near = shared, near
-        self._held: dict[str, _Held] = {}
+        self._held: dict[_Key, _Held] = {}
 
     async def take(self, tenant_id: UUID, limits: Limits, name: str, cost: int = 1) -> None:
         """So much of the rate of that name is taken. Raises `RateLimited`; a tenant without that rate costs nothing."""
         rate = rate_of(limits, name)
         if rate is None or cost <= 0:
             return
-        spent = await self._spend(f"{name}:{tenant_id}", rate, cost)
+        key = (tenant_id, name)
+        held = self._held.get(key) or self._make(key)
+        spent = self._known(held, key, rate, cost) or await self._ask(held, key, rate, cost)
         self._near.note(tenant_id, name, rate.calls, spent.used)
         if spent.wait > 0:
             text: str = getattr(limits, name)
@@ -55,9 +61,7 @@ class TenantRates:
     async def used(self, tenant_id: UUID, limits: Limits, name: str) -> int | None:
         """How much of the rate is taken at present; None: there is no such limit."""
         rate = rate_of(limits, name)
-        if rate is None:
-            return None
-        return (await self._shared.spend(f"{name}:{tenant_id}", rate.calls, rate.seconds, 0)).used
+        return None if rate is None else (await self._spend((tenant_id, name), rate, 0)).used
 
     async def close(self) -> None:
         """Nothing is taken in the background any more."""
@@ -67,52 +71,50 @@ class TenantRates:
         if fetching:
             await asyncio.wait(fetching)
 
-    async def _spend(self, key: str, rate: Rate, cost: int) -> Spent:
-        held = self._held.get(key) or self._make(key)
-        if (known := _known(held, rate, cost)) is not None:
-            if held.fetching is None and known.wait == 0.0 and held.left < _share(rate) // 2:
-                held.fetching = asyncio.get_running_loop().create_task(self._fetch(held, key, rate))
-            return known
-        async with held.asking:
-            return _known(held, rate, cost) or await self._ask(held, key, rate, cost)
-
-    def _make(self, key: str) -> _Held:
+    def _make(self, key: _Key) -> _Held:
         if len(self._held) >= _MOST_KEYS:
             idle = [one for one, held in self._held.items() if held.fetching is None and not held.asking.locked()]
             for one in idle[: _MOST_KEYS // 2]:
                 del self._held[one]
         return self._held.setdefault(key, _Held(asyncio.Lock()))
 
-    async def _fetch(self, held: _Held, key: str, rate: Rate) -> None:
+    def _known(self, held: _Held, key: _Key, rate: Rate, cost: int) -> Spent | None:
+        """What can be said without asking; more is fetched before it is gone."""
+        if held.left >= cost:
+            held.left -= cost
+            if held.fetching is None and held.left < _share(rate) // 2:
+                held.fetching = asyncio.get_running_loop().create_task(self._fetch(held, key, rate))
+            return Spent(0.0, held.used)
+        wait = held.none_until - monotonic()
+        return Spent(wait, rate.calls) if wait > 0 else None
+
+    async def _fetch(self, held: _Held, key: _Key, rate: Rate) -> None:
         try:
             async with held.asking:
-                spent = await self._shared.spend(key, rate.calls, rate.seconds, _share(rate))
+                spent = await self._spend(key, rate, _share(rate))
                 if spent.wait == 0.0:
                     held.left, held.used = held.left + _share(rate), spent.used
         finally:
             held.fetching = None
 
-    async def _ask(self, held: _Held, key: str, rate: Rate, cost: int) -> Spent:
-        wanted = cost + _share(rate)
-        spent = await self._shared.spend(key, rate.calls, rate.seconds, wanted)
-        if spent.wait > 0 and wanted > cost:
-            wanted, spent = cost, await self._shared.spend(key, rate.calls, rate.seconds, cost)
-        if spent.wait > 0:
-            held.none_until = monotonic() + spent.wait if cost == 1 else held.none_until
-        else:
-            held.left, held.used = held.left + wanted - cost, spent.used
-        return spent
+    async def _ask(self, held: _Held, key: _Key, rate: Rate, cost: int) -> Spent:
+        async with held.asking:
+            if (known := self._known(held, key, rate, cost)) is not None:
+                return known
+            wanted = cost + _share(rate)
+            spent = await self._spend(key, rate, wanted)
+            if spent.wait > 0 and wanted > cost:
+                wanted, spent = cost, await self._spend(key, rate, cost)
+            if spent.wait > 0:
+                held.none_until = monotonic() + spent.wait if cost == 1 else held.none_until
+            else:
+                held.left, held.used = held.left + wanted - cost, spent.used
+            return spent
+
+    async def _spend(self, key: _Key, rate: Rate, cost: int) -> Spent:
+        return await self._shared.spend(f"{key[1]}:{key[0]}", rate.calls, rate.seconds, cost)
 
 
 def _share(rate: Rate) -> int:
     """How much is taken at once."""
     return min(rate.calls // _SHARE, _MOST_AT_ONCE)
-
-
-def _known(held: _Held, rate: Rate, cost: int) -> Spent | None:
-    """What can be said without asking."""
-    if held.left >= cost:
-        held.left -= cost
-        return Spent(0.0, held.used)
-    wait = held.none_until - monotonic()
-    return Spent(wait, rate.calls) if wait > 0 else None
