@@ -20,6 +20,7 @@ from libs.common.errors import (
     TooLarge,
     Unavailable,
 )
+from libs.common.telemetry.metrics import count_limit_refusal
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:signalbox:problem:"
@@ -78,6 +79,7 @@ def problem_for(error: Exception, request_id: str) -> tuple[int, dict[str, str],
     faults = error.faults if isinstance(error, InvalidInput) else ()
     problem = Problem(TYPE_PREFIX + slug, title, status, detail, request_id, faults)
     if (limit := _limit_of(error)) is not None:
+        count_limit_refusal(limit.name)
         problem = LimitProblem(**msgspec.structs.asdict(problem), limit=limit)
     return status, _headers(error, status), msgspec.json.encode(problem)
 

@@ -33,8 +33,7 @@ RawHeaders: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 def answer_problem(request: AnyRequest, error: Exception) -> Response[bytes]:
     """The problem document for whatever a handler, a guard or the framework raised."""
-    limit = parts_of(request).settings.max_body_bytes
-    known = _translated(error, limit) if isinstance(error, HTTPException) else error
+    known = _translated(error, request) if isinstance(error, HTTPException) else error
     status, headers, body = problem_for(known, request_id_of(request.scope))
     content_type = headers.pop("content-type")
     return Response(body, status_code=status, headers=headers, media_type=content_type)
@@ -93,7 +92,7 @@ def _checked_id(given: str | None) -> str:
     return str(new_id())
 
 
-def _translated(error: HTTPException, limit_bytes: int) -> Exception:
+def _translated(error: HTTPException, request: AnyRequest) -> Exception:
     """The framework's own errors in our words."""
     if error.status_code == 404:
         return NotFound("There is nothing at this address.")
@@ -101,13 +100,19 @@ def _translated(error: HTTPException, limit_bytes: int) -> Exception:
         allowed = (error.headers or {}).get("allow", "")
         return MethodNotAllowed([method.strip() for method in allowed.split(",") if method.strip()])
     if error.status_code == 413:
-        return TooLarge(limit_bytes)
+        return TooLarge(parts_of(request).settings.max_body_bytes)
     if error.status_code == 400:
-        return _invalid(error)
+        return _invalid(error, request)
     return error
 
 
-def _invalid(error: HTTPException) -> SignalboxError:
+def _invalid(error: HTTPException, request: AnyRequest) -> SignalboxError:
     entries = cast("list[Mapping[str, Any]]", error.extra) if isinstance(error.extra, list) else []
-    faults = [Fault(str(entry.get("key", "")), str(entry.get("message", ""))) for entry in entries]
+    faults = [Fault(_as_sent(str(entry.get("key", "")), request), str(entry.get("message", ""))) for entry in entries]
     return InvalidInput(faults, "The parameters have faults.") if faults else MalformedInput(error.detail)
+
+
+def _as_sent(name: str, request: AnyRequest) -> str:
+    """What a caller calls the parameter that has this name in the handler."""
+    field = request.route_handler.parsed_fn_signature.parameters.get(name)
+    return name if field is None else getattr(field.kwarg_definition, "name", None) or name

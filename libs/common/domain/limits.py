@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from libs.common.domain.faults import struct_faults
+from libs.common.domain.faults import join_path, struct_faults
 from libs.common.domain.webhook_settings import RATE, Rate, parse_rate
 from libs.common.errors import Fault
 
@@ -39,6 +39,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: Annotated[int, msgspec.Meta(ge=1, le=36_500)] | None = None
 
 
+_NO_RATE = "must be a number and a period, as 60/m (s, m, h or d)"
 RATES = ("api_rate", "webhook_rate", "event_rate")
 STOCKS = ("workflows", "schedules", "executions_in_flight", "stored_bytes")
 """What is counted in the database."""
@@ -72,7 +73,11 @@ def override(plan: Limits, own: Mapping[str, Any]) -> Limits:
 
 def limit_faults(own: Mapping[str, Any], path: str) -> list[Fault]:
     """What is wrong with limits that somebody sets."""
-    return struct_faults(dict(own), Limits, path)
+    wrong = {join_path(path, name) for name in RATES if isinstance(own.get(name), str)}
+    return [
+        Fault(fault.path, _NO_RATE) if fault.path in wrong else fault
+        for fault in struct_faults(dict(own), Limits, path)
+    ]
 
 
 def is_near(value: int, used: int) -> bool:

@@ -108,7 +108,7 @@ async def _answer(
         rows = await list_audit_rows(connection, tenant_id, wanted, limit=most, offset=opened.offset)
     if form == "csv":
         headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
-        return Response(_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(_csv(rows), media_type="text/csv", headers=headers)
     return Response(page(rows, opened, _shown, lambda row: row.id))
 
 

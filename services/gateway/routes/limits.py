@@ -63,7 +63,7 @@ async def put_limits(request: AnyRequest, tenant_id: FromPath[UUID]) -> TenantLi
             raise TenantErased("This tenant is being erased.")
         quota = msgspec.json.encode(body.quota).decode()
         stored = _shown(parts.limits, await set_quota(connection, tenant_id, body.plan, quota))
-        await note(connection, "tenant.limits_set", tenant_id, before, stored, tenant_id=tenant_id)
+        await note(connection, "tenant.limits_set", tenant_id, _noted(before), _noted(stored), tenant_id=tenant_id)
     return stored
 
 
@@ -72,6 +72,10 @@ def _shown(limits: GatewayLimits, stored: Quota | None) -> TenantLimits:
         raise NotFound("There is no such tenant.")
     plan = stored.plan or limits.limiter.plans.default
     return TenantLimits(plan, msgspec.json.decode(stored.quota), limits.of(stored))
+
+
+def _noted(one: TenantLimits) -> dict[str, Any]:
+    return {"plan": one.plan, "limits": msgspec.to_builtins(one.limits)}
 
 
 ROUTER = Router(

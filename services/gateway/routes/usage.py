@@ -128,7 +128,7 @@ async def export(
     items, following = [_hour(row) for row in rows], make_cursor(str(rows[-1].number if rows else after))
     if format == "json":
         return Response(UsageRows(items, following, until))
-    return Response(_csv(items), media_type="text/csv; charset=utf-8", headers={"X-Next-Cursor": following})
+    return Response(_csv(items), media_type="text/csv", headers={"X-Next-Cursor": following})
 
 
 def _hour(row: UsageRow) -> HourUsed:

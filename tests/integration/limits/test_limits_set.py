@@ -5,6 +5,7 @@ import pytest
 from libs.common.errors import OperatorError
 from libs.common.limits.plans import Plans
 from libs.common.settings import load_settings
+from libs.common.telemetry.metrics import REGISTRY
 from tests.integration.conftest import ADMIN, World
 from tests.integration.gateway.definitions import workflow
 from tests.integration.limits.conftest import limit
@@ -28,6 +29,30 @@ async def test_limits_are_the_tenant_s_own(acme: World) -> None:
     refused = await acme.call("POST", "/workflows", workflow("One"))
     assert refused.status_code == 402
     await acme.made(workflow("One"), slug="other")
+
+
+async def test_who_sets_limits_is_on_record_with_what_changed(acme: World) -> None:
+    await limit(acme, workflows=3)
+    await limit(acme, plan="standard")
+    rows = (await acme.call("GET", "/audit?kind=tenant.limits_set", role="owner")).json()["items"]
+    changed = {one["path"]: (one["before"], one["after"]) for one in rows[0]["changes"]}
+    assert (rows[0]["credential"], changed["plan"]) == ("platform", ("unlimited", "standard"))
+    assert changed["limits.workflows"] == (3, 100)
+
+
+async def test_what_is_refused_is_counted_by_limit(acme: World) -> None:
+    name, labels = "signalbox_limit_refusals_total", {"limit": "workflows"}
+    before = REGISTRY.get_sample_value(name, labels) or 0.0
+    await limit(acme, workflows=0)
+    assert (await acme.call("POST", "/workflows", workflow("One"))).status_code == 402
+    assert REGISTRY.get_sample_value(name, labels) == before + 1
+
+
+async def test_a_fault_names_the_parameter_as_it_was_sent(acme: World) -> None:
+    for path in ("/usage", "/executions", "/events"):
+        answer = await acme.call("GET", f"{path}?from=yesterday")
+        assert answer.status_code == 422, path
+        assert [fault["path"] for fault in answer.json()["errors"]] == ["from"], path
 
 
 async def test_the_tenant_sees_its_limits_and_how_much_is_used(acme: World) -> None:
@@ -54,6 +79,7 @@ async def test_what_is_no_limit_is_refused_with_its_path(acme: World, body: dict
     answer = await acme.client.put(f"/api/v1/admin/tenants/{tenant}/limits", json=body, headers=ADMIN)
     assert answer.status_code == 422
     assert [fault["path"] for fault in answer.json()["errors"]] == [path]
+    assert "regex" not in answer.text
     shown = await acme.client.get(f"/api/v1/admin/tenants/{tenant}/limits", headers=ADMIN)
     assert (shown.json()["plan"], shown.json()["quota"]) == ("unlimited", {})
 
