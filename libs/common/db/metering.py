@@ -45,6 +45,11 @@ class UsageRow(msgspec.Struct, frozen=True):
 
 
 _LOCK_PROGRESS = "SELECT metered, now() AS now FROM usage_progress WHERE pass = $1 FOR UPDATE SKIP LOCKED"
+# Asks first: ON CONFLICT alone would wait for another scheduler that is at it.
+_BEGIN = """
+INSERT INTO usage_progress (pass, metered) SELECT $1, date_trunc('hour', now(), 'UTC')
+ WHERE NOT EXISTS (SELECT FROM usage_progress WHERE pass = $1) ON CONFLICT (pass) DO NOTHING
+"""
 _ADVANCE = "UPDATE usage_progress SET metered = $2 WHERE pass = $1"
 # An output may hold escapes that PostgreSQL keeps but cannot read: those say nothing of their usage.
 _METER = """
@@ -100,10 +105,13 @@ SELECT tenant_id, $1, executions, actions, seconds, calls, weight, mails, tokens
 
 async def meter_next_hour(connection: Connection, kind: str, after: timedelta) -> bool:
     """In a transaction: the next hour of this pass (`first`, `late`) is in the table, if it has been over for so long.
-    Returns whether it was; False also while another scheduler is at it.
+    Returns whether it was; False also while another scheduler is at it. The first hour is that of the first call.
     """
     progress = await connection.fetchrow(_LOCK_PROGRESS, kind)
-    if progress is None or progress["metered"] + HOUR + after > progress["now"]:
+    if progress is None:
+        await connection.execute(_BEGIN, kind)
+        return False
+    if progress["metered"] + HOUR + after > progress["now"]:
         return False
     await meter_hour(connection, progress["metered"])
     await connection.execute(_ADVANCE, kind, progress["metered"] + HOUR)
@@ -149,7 +157,9 @@ async def sum_usage(connection: Connection, tenant_id: UUID, since: datetime, un
     return Used() if row is None else _used(row, 0)
 
 
-_METERED = "SELECT metered FROM usage_progress WHERE pass = $1"
+_METERED = """
+SELECT coalesce((SELECT metered FROM usage_progress WHERE pass = $1), date_trunc('hour', now(), 'UTC'))
+"""
 
 
 async def metered_until(connection: Connection, kind: str = "first") -> datetime:

@@ -11,7 +11,7 @@ import pytest
 
 from libs.common.clock import first_id_at
 from libs.common.db.accepting import insert_accepted
-from libs.common.db.metering import HOUR, meter_hour, meter_next_hour
+from libs.common.db.metering import HOUR, meter_hour, meter_next_hour, metered_until
 from libs.common.db.pool import Connection, Database
 from services.scheduler.metering import Metering
 from tests.factories import action_row, call_row, make_execution, make_tenant, make_trigger, make_workflow
@@ -23,7 +23,10 @@ _SUMS = """
 SELECT sum(executions)::int, sum(actions)::int, sum(action_seconds)::float, sum(calls)::int, sum(mails)::int,
        sum(tokens)::float, sum(cost)::float FROM usage WHERE tenant_id = $1
 """
-_MOVE_BACK = "UPDATE usage_progress SET metered = $1"
+_MOVE_BACK = """
+INSERT INTO usage_progress (pass, metered) VALUES ('first', $1), ('late', $1)
+ON CONFLICT (pass) DO UPDATE SET metered = excluded.metered
+"""
 _END_EARLIER = "UPDATE executions SET finished_at = finished_at - interval '2 h' WHERE finished_at IS NOT NULL"
 _USED = """
 INSERT INTO usage (tenant_id, hour, executions, actions, action_seconds, calls, bytes, mails, tokens, cost)
@@ -134,6 +137,15 @@ async def test_a_scheduler_that_is_killed_in_the_middle_leaves_nothing_behind(
         assert (await used_by(connection, tenant))[:2] == (2, 4)
         rows = await connection.fetch("SELECT pass, metered FROM usage_progress ORDER BY pass")
     assert [tuple(row) for row in rows] == [("first", _last_full_hour()), ("late", THIS_HOUR - 5 * HOUR)]
+
+
+async def test_the_first_look_begins_with_its_hour(database: Database) -> None:
+    async with database.connection() as connection:
+        assert await metered_until(connection) == THIS_HOUR
+        assert await connection.fetchval("SELECT count(*) FROM usage_progress") == 0
+        assert not await Metering(database).work()
+        rows = await connection.fetch("SELECT pass, metered FROM usage_progress ORDER BY pass")
+    assert [tuple(row) for row in rows] == [("first", THIS_HOUR), ("late", THIS_HOUR)]
 
 
 def _last_full_hour() -> datetime:

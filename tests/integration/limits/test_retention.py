@@ -19,7 +19,10 @@ from tests.factories import action_row, call_row, make_execution, make_tenant, m
 from tests.integration.conftest import MovableClock
 
 NOW = datetime.now(UTC)
-_METERED = "UPDATE usage_progress SET metered = $1"
+_METERED = """
+INSERT INTO usage_progress (pass, metered) VALUES ('first', $1), ('late', $1)
+ON CONFLICT (pass) DO UPDATE SET metered = excluded.metered
+"""
 _DAYS = "SELECT relname FROM pg_class WHERE relname ~ '_[0-9]{8}$' AND relkind = 'r' ORDER BY 1"
 _END = "UPDATE executions SET finished_at = $2 WHERE id = $1"
 

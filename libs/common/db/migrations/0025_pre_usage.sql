@@ -40,13 +40,12 @@ CREATE TABLE usage (
 CREATE INDEX usage_numbers ON usage (number);
 CREATE INDEX usage_hours ON usage (hour, number);
 
--- Up to which hour everything is metered, and up to which it was looked at once more for what came late.
+-- Up to which hour everything is metered, and up to which it was looked at once more for what came late. The rows are
+-- made by the first look: what ended before is not metered.
 CREATE TABLE usage_progress (
     pass     text PRIMARY KEY CHECK (pass IN ('first', 'late')),
     metered  timestamptz NOT NULL
 );
-INSERT INTO usage_progress (pass, metered)
-SELECT pass, date_trunc('hour', now(), 'UTC') FROM unnest('{first,late}'::text[]) AS pass;
 
 -- For the hour's ended executions. A block range index: an end costs it next to nothing, and a day's ends are in order.
 -- Partial, so that no statement that looks for unfinished ones is planned with it.
