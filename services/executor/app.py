@@ -39,8 +39,8 @@ class ExecutorService:
         self.worker: UUID = new_id()
         self._feed = make_live_feed(parts.settings.redis_url.reveal())
         self._live = LiveReporter(self._feed)
-        self._announcer = Announcer(parts.bus)
-        self._journal = Journal(parts.database, self.worker, self._announcer, self._live)
+        self._announcer = Announcer(parts.bus, parts.windows)
+        self._journal = Journal(parts.database, self.worker, self._announcer, self._live, parts.windows)
         self._effects = build_effects(parts.settings, parts.database, parts.clock)
         admission = Admission(parts.database, self._journal)
         self._engine = Engine(

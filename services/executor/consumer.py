@@ -52,20 +52,23 @@ class ReadyConsumer:
     ) -> None:
         self._bus, self._database, self._engine, self._clock = bus, database, engine, clock
         self._programs, self._secrets = programs, secrets
-        self._consumer: Consumer | None = None
+        self._consumers: list[Consumer] = []
 
     async def start(self) -> None:
         """Begin to consume."""
-        self._consumer = await self._bus.consume(self._handle, _PREFETCH)
+        self._consumers.append(await self._bus.consume(self._handle, _PREFETCH))
+        self._consumers.append(await self._bus.consume(self._handle_bulk, _PREFETCH, bulk=True))
 
     async def stop(self, seconds: float) -> None:
         """Take no more and put back what has not begun; the messages in hand are settled within that time."""
         self._engine.refuse_more()
-        if self._consumer is not None:
-            await self._consumer.stop(seconds)
+        await asyncio.gather(*[consumer.stop(seconds) for consumer in self._consumers])
 
-    async def _handle(self, delivery: Delivery) -> None:
-        if not await self._engine.wait_for_room():
+    async def _handle_bulk(self, delivery: Delivery) -> None:
+        await self._handle(delivery, bulk=True)
+
+    async def _handle(self, delivery: Delivery, *, bulk: bool = False) -> None:
+        if not await self._engine.wait_for_room(bulk=bulk):
             await delivery.put_back()
             return
         try:

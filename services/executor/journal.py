@@ -25,6 +25,7 @@ from libs.common.domain.execution import ExecutionStatus
 from libs.common.domain.turns import Turn
 from libs.common.errors import Unavailable
 from libs.common.telemetry import metrics
+from libs.common.windows import Windows
 from services.executor.due import DueExecutions
 from services.executor.entries import entry_of, unstorable
 from services.executor.held import Held
@@ -38,10 +39,14 @@ class Journal:
     """Writes what happened. One instance a worker."""
 
     def __init__(
-        self, database: Database, worker: UUID, announcer: Announcer, live: LiveReporter | None = None
-    ) -> None:
-        """`announcer`: who is told of executions that others started; `live`: of everything that became true."""
+        self, database: Database, worker: UUID, announcer: Announcer, live: LiveReporter | None = None,
+        windows: Windows | None = None,
+    ) -> None:  # fmt: skip
+        """`announcer`: who is told of executions that others started; `live`: of everything that became true;
+        `windows`: of what runs no more.
+        """
         self._database, self._worker, self._announcer, self._live = database, worker, announcer, live
+        self._windows = windows
         self._due = DueExecutions(database, announcer)
         self._commits = GroupCommit[Entry, Written | None](self._write, observe=metrics.observe_journal_flush)
 
@@ -60,6 +65,10 @@ class Journal:
             if written[-1] is not None:
                 held.claimed = True
                 made.append((held, entry.change))
+        if self._windows is not None:
+            for _, change in made:
+                if change.status != ExecutionStatus.RUNNING:
+                    self._windows.ended(change.tenant_id)
         _observe([change for _, change in made])
         if self._live is not None:
             self._live.report(_event(held, change, now) for held, change in made)

@@ -47,6 +47,7 @@ from services.gateway.routes import (
     jobs,
     live_socket,
     notifications,
+    queue,
     records,
     rerunning,
     running,
@@ -68,7 +69,8 @@ _UNKNOWN_ROUTE = "(unknown)"
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedule_previews.ROUTER, schedules.ROUTER,
     running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
-    execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER, notifications.ROUTER,
+    execution_values.ROUTER, queue.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER,
+    notifications.ROUTER,
     events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
     webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER,
 )  # fmt: skip

@@ -5,6 +5,7 @@ from libs.common.parts import Parts
 from libs.common.runtime import Checks
 from services.scheduler.arrears import Arrears
 from services.scheduler.backfills import Backfills
+from services.scheduler.dispatch import Dispatch
 from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
 from services.scheduler.jobs import Jobs
@@ -21,9 +22,11 @@ class SchedulerService:
     app = None
 
     def __init__(self, parts: Parts) -> None:
-        self._announcer = Announcer(parts.bus)
+        self._announcer = Announcer(parts.bus, parts.windows)
+        dispatch = [] if parts.windows is None else [Dispatch(parts.database, parts.windows, self._announcer)]
         self._loop = Loop(
             [
+                *dispatch,
                 Firing(parts.database, parts.acceptor),
                 Turns(parts.database, parts.acceptor),
                 Arrears(parts.database, parts.acceptor),

@@ -56,6 +56,7 @@ _action_seconds = _histogram("action_seconds", "Time of one action execution", _
 _firings = _counter("firings_total", "Due slots of schedules by outcome", "outcome")
 _schedule_lag = _histogram("schedule_lag_seconds", "Time between the planned and the actual firing", _SLOW)
 _republished = _counter("sweep_republished_total", "Executions that the sweep put on the bus again")
+_dispatched = _counter("dispatched_total", "Executions let go that waited for their tenant's turn")
 _recovered = _counter("sweep_recovered_total", "Executions taken from workers whose lease had ended")
 _loop_lag = _gauge("event_loop_lag_seconds", "How late the event loop woke a sleeper, worst of the last seconds")
 _lease_left = _gauge("worker_lease_seconds", "Time left on this worker's lease when it was last renewed")
@@ -155,6 +156,11 @@ def observe_firing(outcome: str, lag_seconds: float | None = None) -> None:
 def count_republished(executions: int) -> None:
     """The sweep put so many executions on the bus again."""
     _republished.inc(executions)
+
+
+def count_dispatched(executions: int) -> None:
+    """It was the turn of so many executions that waited."""
+    _dispatched.inc(executions)
 
 
 def count_recovered(executions: int) -> None:

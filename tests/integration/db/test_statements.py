@@ -14,6 +14,8 @@ _OVER_ALL_TENANTS = {
     "webhook_triggers._FIND": "the trigger that a call names says whose it is",
     "controlling._WISHES": "for what one worker runs, whosever it is",
     "deliveries._FORGET": "names that are out of date",
+    "dispatching._BACKLOG": "the dispatcher's look at whose executions wait",
+    "dispatching._OUTSTANDING": "the dispatcher's count over all tenants",
     "event_ids._FORGET": "ids that are out of date",
     "event_waits._FORGET": "waits of executions that have ended",
     "executions._WAKE": "the scheduler's sweep",
