@@ -50,7 +50,7 @@ class Windows:
         self._total = 0
         self._backlog: set[UUID] = set()
         self._marks: set[UUID] = set()
-        self._holds = GroupCommit[Ticket, None](self._hold, lanes=1)
+        self._holds = GroupCommit[Ticket, None](self._hold, max_batch=1024, lanes=1)
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 

@@ -4,7 +4,7 @@ counts.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
@@ -88,7 +88,7 @@ class Installation:
 
 
 @asynccontextmanager
-async def installed(database: Database, redis_url: str, budget: int = 1_000) -> AsyncIterator[Installation]:
+async def installed(database: Database, redis_url: str, budget: int = 1_000) -> AsyncGenerator[Installation]:
     bus = MemoryBus()
     await bus.connect()
     made = Installation(database, bus, redis_url, budget)
