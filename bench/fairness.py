@@ -75,7 +75,6 @@ async def measure(folder: Path) -> dict[str, float]:
             await warm_up(running, quiet)
             await _flood(running, noisy, _FLOOD_EVENTS // 10)
             figures = await _side_by_side(running, noisy, quiet)
-            print(figures, flush=True)
             return figures | await _shares(running)
 
 
