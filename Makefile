@@ -29,7 +29,7 @@ test: setup-dev ## every test, on private servers (ARGS="-k webhook" for some)
 chaos: setup-dev ## bad days at length: 10 000 calls while services are killed, the broker is wiped, the database restarts
 	@scripts/debian-packages.sh rabbitmq-server
 	@SIGNALBOX_CHAOS_CALLS=10000 SIGNALBOX_CHAOS_CALLS_PER_SECOND=400 SIGNALBOX_CHAOS_OUTAGE_SECONDS=20 \
-		SIGNALBOX_CHAOS_SCHEDULES=10000 SIGNALBOX_CHAOS_SCHEDULE_SECONDS=120 \
+		SIGNALBOX_CHAOS_SCHEDULES=10000 SIGNALBOX_CHAOS_SCHEDULE_SECONDS=120 SIGNALBOX_CHAOS_SPOOL_ROUNDS=5 \
 		$(PY) -m pytest -q -n 0 tests/e2e/chaos
 
 fuzz: setup-dev ## 50 000 malformed requests to the webhook service (REQUESTS=… SEED=…)
@@ -39,14 +39,15 @@ fuzz: setup-dev ## 50 000 malformed requests to the webhook service (REQUESTS=�
 simulate: setup-dev ## 100 000 random worlds with everything failing (SCHEDULES=… FROM=…; SEED=… tells one history)
 	@if [ -n "$(SEED)" ]; then $(PY) -m tests.simulation $(SEED); else \
 		SIGNALBOX_SIMULATE_SCHEDULES=$(or $(SCHEDULES),100000) SIGNALBOX_SIMULATE_FROM=$(or $(FROM),0) \
-		$(PY) -m pytest -q -n 2 tests/simulation; fi
+		$(PY) -m pytest -q -n 2 --timeout 900 tests/simulation; fi
 
-check: setup-dev ## style, types, import contracts, dependencies
+check: setup-dev ## style, types, import contracts, dependencies and what is known against them
 	@ruff check .
 	@ruff format --check .
 	@basedpyright
 	@lint-imports
 	@deptry .
+	@scripts/audit-dependencies.sh
 
 format: setup-dev ## put the code into the house style
 	@ruff check --fix .

@@ -1,7 +1,8 @@
-"""The ingress alone: signed calls of 2 KB, accepted means committed; beside it a bare handler that only reads the body,
+"""The ingress: signed calls of 2 KB, accepted means committed; beside it a bare handler that only reads the body,
 and one INSERT for each request, both under the same load.
 
-Only the webhook service runs (and whoever made the trigger): what is measured is accepting, not executing.
+Once with all four services, which execute meanwhile what is accepted; then without scheduler and executor: what is
+measured is accepting, not executing.
 """
 
 import asyncio
@@ -16,10 +17,10 @@ from typing import Any
 import asyncpg
 
 from bench.e2e import run_wrk
-from bench.installation import Hook, make_tenant, servers
+from bench.installation import Hook, installation, make_tenant, servers
 from libs.common.clock import new_id
 from libs.common.db.migrate import migrate
-from tests.servers import ServiceProcess, free_port
+from tests.servers import free_port
 
 _SECONDS = 6
 BODY = b'{"customer":{"id":"c-1","name":"Ada"},"amount":12050,"text":"' + b"x" * 1_980 + b'"}'
@@ -56,16 +57,13 @@ async def measure(folder: Path) -> dict[str, float]:
     """All figures of this part, by dotted name."""
     async with servers(folder) as environment:
         await migrate(environment["SIGNALBOX_DATABASE_URL"])
-        gateway, webhooks = [ServiceProcess(name, environment, folder) for name in ("gateway", "webhooks")]
-        try:
-            await gateway.start()
-            await webhooks.start()
-            hook = await (await make_tenant({"gateway": gateway, "webhooks": webhooks})).hook(_WORKFLOW)
-            loaded = await run_wrk(signed(hook), folder, BODY, _SECONDS)
-            memory = webhooks.resident_mb()
-        finally:
-            await webhooks.stop()
-            await gateway.stop()
+        async with installation(folder, environment) as running:
+            hook = signed(await (await make_tenant(running.services)).hook(_WORKFLOW))
+            executing = await run_wrk(hook, folder, BODY, _SECONDS)
+            for name in ("executor", "scheduler"):
+                await running.services[name].stop()
+            loaded = await run_wrk(hook, folder, BODY, _SECONDS)
+            memory = running.services["webhooks"].resident_mb()
         inserts = await _inserts_per_s(environment["SIGNALBOX_DATABASE_URL"])
     async with _bare_server() as url:
         bare = await run_wrk(Hook(url, {"Content-Type": "application/json"}, ""), folder, BODY, _SECONDS)
@@ -74,6 +72,8 @@ async def measure(folder: Path) -> dict[str, float]:
         "ingress.p50_ms": loaded["p50_ms"],
         "ingress.p99_ms": loaded["p99_ms"],
         "ingress.refused": loaded["refused"],
+        "ingress.executing_requests_per_s": executing["requests_per_s"],
+        "ingress.executing_p99_ms": executing["p99_ms"],
         "ingress.bare_requests_per_s": bare["requests_per_s"],
         "ingress.ratio_to_bare": loaded["requests_per_s"] / bare["requests_per_s"],
         "ingress.inserts_per_s": inserts,

@@ -60,7 +60,7 @@ async def measure(folder: Path) -> dict[str, float]:
             async with services(folder, environment, "scheduler"):
                 figures = await _at_once(connection)
                 figures |= await _steady(connection)
-            await connection.execute("TRUNCATE triggers, executions, firings")
+            await connection.execute("TRUNCATE triggers, executions, firings CASCADE")
             await _insert(connection, "idle", _IDLE_SCHEDULES, "1 day", 0.0)
             await connection.execute("VACUUM ANALYZE")
             async with services(folder, environment, *SERVICES) as running:
@@ -112,7 +112,7 @@ async def _at_once(connection: Any) -> dict[str, float]:
 
 async def _steady(connection: Any) -> dict[str, float]:
     """Lag while so many schedules are due every second, spread over it."""
-    await connection.execute("TRUNCATE triggers, executions, firings")
+    await connection.execute("TRUNCATE triggers, executions, firings CASCADE")
     due = await _insert(connection, "steady", _STEADY_SCHEDULES, "3 s", 0.0)
     # Spread over the second: each has its own anchor.
     await connection.execute(_SPREAD, due, float(_STEADY_SCHEDULES))

@@ -95,11 +95,21 @@ def rotate() -> None:
             rotation = await rotate_keys(database, vault)
         finally:
             await database.close()
-        print(f"sealed with key {key_id}: {rotation.secrets.resealed} secrets, {rotation.triggers.resealed} triggers")
+        counts = f"{rotation.secrets.resealed} secrets, {rotation.triggers.resealed} triggers"
+        print(f"sealed with key {key_id}: {counts}, {rotation.data_keys.resealed} data keys")
         if rotation.left:
             raise OperatorError(f"{rotation.left} are still sealed with another key; the log names what does not open.")
 
     _run(work(), settings)
+
+
+@app.command
+def doctor(*, fix: Annotated[bool, Parameter(help="Mend what can be mended without harm.")] = False) -> None:
+    """Look for what is stuck. Exit code 1 when something is wrong and was not mended."""
+    from services.checkup import check_up  # noqa: PLC0415
+
+    settings = load_settings()
+    _run(check_up(settings, fix=fix), settings)
 
 
 @app.command(name="settings")

@@ -38,6 +38,17 @@ async def make_workflow(
     return workflow_id
 
 
+async def make_task(connection: Connection, tenant_id: UUID, name: str = "Nightly") -> UUID:
+    """An enabled scheduled task that is never due; returns its id."""
+    task_id, definition = new_id(), {"name": name, "actions": [LOG]}
+    await insert_workflow(connection, tenant_id, task_id, name, enabled=True, kind="task")
+    task = {"name": name, "type": "action", "schedule": {"type": "interval", "hours": 1}, "config": {"type": "log"}}
+    texts = [msgspec.json.encode(value).decode() for value in (definition, task)]
+    await insert_version(connection, tenant_id, task_id, 1, texts[0], None, texts[1])
+    await make_trigger(connection, tenant_id, task_id, key="schedule", kind="schedule")
+    return task_id
+
+
 def trigger_row(workflow_id: UUID, key: str = "hook", kind: str = "webhook", **more: Any) -> StoredTrigger:
     """A trigger to be stored; `more` replaces fields."""
     row = StoredTrigger(new_id(), workflow_id, key, kind, "{}", None, True, None, None, None)

@@ -20,7 +20,7 @@ from libs.common.clock import new_id
 from libs.common.db.accepting import CallRow, ExecutionRow, insert_accepted
 from libs.common.db.deliveries import Delivery, claim_deliveries, find_deliveries
 from libs.common.db.dispatching import Ticket
-from libs.common.db.events import RaisedEvent, Started, raise_events
+from libs.common.db.events import EventIdTaken, RaisedEvent, Started, raise_events
 from libs.common.db.group_commit import GroupCommit
 from libs.common.db.idempotency import claim_key
 from libs.common.db.pool import Connection, Database
@@ -133,13 +133,15 @@ class Acceptor:
     """Accepts executions, many in one commit, and announces them on the bus."""
 
     def __init__(self, database: Database, bus: Bus, windows: Windows | None = None) -> None:
-        self._database, self.windows = database, windows
+        self._database, self._bus, self.windows = database, bus, windows
         self._announcer = Announcer(bus, windows)
         self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
         self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=metrics.observe_accept_flush)
         self._spooled = GroupCommit[Spooled, None](self._deliver, max_batch=128, lanes=1)
         self._notes = GroupCommit[CallAnswer, None](self._note, lanes=1)
-        self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent]](self._raise, max_batch=_RAISES_TOGETHER)
+        self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent] | EventIdTaken](
+            self._raise, max_batch=_RAISES_TOGETHER
+        )
 
     async def accept(self, new: NewExecution, call: CallRow | None = None) -> UUID:
         """The execution (and the call that caused it) is committed. Raises `Unavailable` when the database is away."""
@@ -163,7 +165,7 @@ class Acceptor:
     async def find_delivery(self, tenant_id: UUID, trigger_id: UUID, delivery: bytes) -> UUID | None:
         """What the first call of this name has started, if there was one. Raises `Unavailable`."""
         key = (tenant_id, trigger_id, delivery)
-        async with self._database.connection() as connection:
+        async with self._database.for_tenant(tenant_id).transaction() as connection:
             return (await find_deliveries(connection, [key])).get(key)
 
     async def log_call(self, call: CallRow) -> None:
@@ -180,7 +182,7 @@ class Acceptor:
 
         Raises `IdempotencyMismatch` when the key was used with another request.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.for_tenant(new.tenant_id).transaction() as connection:
             known_hash, execution_id = await claim_key(connection, new.tenant_id, key, request_hash, new.id)
             if known_hash != request_hash:
                 raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
@@ -193,12 +195,13 @@ class Acceptor:
     async def raise_events(self, events: Sequence[NewEvent]) -> list[RaisedEvent]:
         """The events are committed, all or none, with the executions that they start; one answer each.
 
-        Raises `EventIdTaken`, `Unavailable`. Those with a sender's id have a commit of their own, so that a refused
-        one takes nobody else's with it; others share one.
+        Raises `EventIdTaken`, `Unavailable`. Many requests share a commit; one that is refused takes nobody else's
+        with it.
         """
-        if any(event.dedupe_id is not None for event in events):
-            return (await self._raise([events]))[0]
-        return await self._raises.submit(events)
+        raised = await self._raises.submit(events)
+        if isinstance(raised, EventIdTaken):
+            raise raised
+        return raised
 
     def announce_raised(self, raised: Sequence[RaisedEvent]) -> None:
         """Tell the executors, in the background, what events have started, once that is committed."""
@@ -215,6 +218,10 @@ class Acceptor:
     def announce_known(self, items: Sequence[Ready]) -> None:
         """Tell the executors, in the background, of executions that have a past: they read it from the rows."""
         self._announcer.announce(items)
+
+    async def dead_letters(self) -> int:
+        """Messages among the dead letters of the bus. Raises `Unavailable` when the broker can't say."""
+        return await self._bus.dead_letters()
 
     async def close(self) -> None:
         """Everything taken is committed and announced."""
@@ -256,12 +263,29 @@ class Acceptor:
             await note_answers(connection, batch)
         return [None] * len(batch)
 
-    async def _raise(self, batch: Sequence[Sequence[NewEvent]]) -> list[list[RaisedEvent]]:
-        async with self._database.transaction() as connection:
-            raised = await raise_events(connection, [event for events in batch for event in events])
+    async def _raise(self, batch: Sequence[Sequence[NewEvent]]) -> list[list[RaisedEvent] | EventIdTaken]:
+        try:
+            async with self._database.transaction() as connection:
+                raised = await raise_events(connection, [event for events in batch for event in events])
+        except EventIdTaken as error:
+            return [error] if len(batch) == 1 else await self._raise_apart(batch, error)
         self.announce_raised(raised)
         answers = iter(raised)
         return [list(islice(answers, len(events))) for events in batch]
+
+    async def _raise_apart(
+        self, batch: Sequence[Sequence[NewEvent]], error: EventIdTaken
+    ) -> list[list[RaisedEvent] | EventIdTaken]:
+        """The requests with an id that is taken each alone: it may have been by another one of them, which is refused
+        itself.
+        """
+        taken = [any(event.id in error.event_ids for event in events) for events in batch]
+        others = [events for events, is_taken in zip(batch, taken, strict=True) if not is_taken]
+        raised = iter(await self._raise(others) if others else [])
+        return [
+            (await self._raise([events]))[0] if is_taken else next(raised)
+            for events, is_taken in zip(batch, taken, strict=True)
+        ]
 
 
 async def _store_arrivals(

@@ -55,6 +55,18 @@ class Forbidden(SignalboxError):
     slug = "forbidden"
 
 
+class TenantSuspended(Forbidden):
+    """The platform has suspended the tenant: nothing is let in until it is resumed."""
+
+    slug = "tenant-suspended"
+
+
+class TenantErased(Forbidden):
+    """The tenant is being erased; it does not come back."""
+
+    slug = "tenant-erased"
+
+
 class TenantRequired(SignalboxError):
     """`X-Tenant-ID` is missing from a tenant request."""
 

@@ -15,12 +15,14 @@ from libs.common.db.pool import Connection, Database
 from libs.common.db.resealing import (
     Resealed,
     SealedRow,
+    outdated_data_keys,
     outdated_secrets,
     outdated_triggers,
+    reseal_data_keys,
     reseal_secrets,
     reseal_triggers,
 )
-from libs.common.security.encryption import CannotOpen, Vault
+from libs.common.security.encryption import DATA_KEY, CannotOpen, Vault
 
 _BATCH = 100
 _PASSES = 5
@@ -38,15 +40,18 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Rotation(msgspec.Struct, frozen=True):
-    """What became of all secrets, and of all secrets of triggers."""
+    """What became of all secrets and of all secrets of triggers that a master key sealed itself, and of the data keys
+    of tenants, which seal the rest.
+    """
 
     secrets: Outcome
     triggers: Outcome
+    data_keys: Outcome = Outcome(0, 0, 0)
 
     @property
     def left(self) -> int:
         """How many are still sealed with another key."""
-        return self.secrets.unreadable + self.secrets.held + self.triggers.unreadable + self.triggers.held
+        return sum(one.unreadable + one.held for one in (self.secrets, self.triggers, self.data_keys))
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -64,7 +69,11 @@ async def rotate_keys(database: Database, vault: Vault) -> Rotation:
         lambda connection, changes: reseal_secrets(connection, key_id, changes),
     )
     triggers = _Kind(lambda connection, after: outdated_triggers(connection, mark, after, _BATCH), reseal_triggers)
-    return Rotation(await _rotate(database, vault, secrets), await _rotate(database, vault, triggers))
+    data_keys = _Kind(
+        lambda connection, after: outdated_data_keys(connection, mark, DATA_KEY, after, _BATCH), reseal_data_keys
+    )
+    kinds = (secrets, triggers, data_keys)
+    return Rotation(*[await _rotate(database, vault, kind) for kind in kinds])
 
 
 async def _rotate(database: Database, vault: Vault, kind: _Kind) -> Outcome:

@@ -67,9 +67,10 @@ class Plan(msgspec.Struct):
 
     def move(self) -> Move:
         """Where the schedule stands afterwards."""
-        ran = [one.row for one in self.slots if one.execution is not None]
-        lag = round((ran[-1].actual_at - ran[-1].planned_at).total_seconds() * 1000) if ran else None
-        return Move(self.schedule.tenant_id, self.schedule.trigger_id, self.next_run_at, self.runs, lag)
+        ran = next((one.row for one in reversed(self.slots) if one.execution is not None), None)
+        ran_at = None if ran is None else ran.actual_at
+        lag = None if ran is None else ran.lag_ms
+        return Move(self.schedule.tenant_id, self.schedule.trigger_id, self.next_run_at, self.runs, ran_at, lag)
 
 
 def plan(due: DueSchedule, config: ScheduleConfig, opened: OpenRuns, suppressed: str | None, most_slots: int) -> Plan:

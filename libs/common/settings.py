@@ -25,6 +25,9 @@ _ADDRESSES: Mapping[str, Sequence[str]] = {
 }
 """Settings that are addresses, with what each begins with."""
 
+_JWKS = r"^((?![a-zA-Z]+://).*|https://.+|http://(localhost|127\.0\.0\.1|\[::1\])[:/].*)$(?!\n)"
+"""A path, or an address that nobody on the way can change: plain HTTP within this machine only."""
+
 Network: TypeAlias = IPv4Network | IPv6Network
 
 
@@ -75,8 +78,41 @@ class Settings(msgspec.Struct, frozen=True):
         Secret("memory://")
     )
     bus_prefix: Annotated[str, Meta(description="First part of the names of queues and exchanges")] = "signalbox"
+    events_exchange: Annotated[
+        str, Meta(max_length=127, description="Exchange of the platform whose messages are events; empty: none")
+    ] = ""
     redis_url: Annotated[Secret, Meta(description="Redis or Valkey, for live updates; empty: none")] = Secret()
-    platform_key: Annotated[Secret, Meta(description="Credential of the platform team for /api/v1/admin")] = Secret()
+    platform_key: Annotated[
+        Secret,
+        Meta(description="Credential of the platform team for /api/v1/admin; several, comma-separated, all count"),
+    ] = Secret()
+    jwt_secrets: Annotated[
+        Secret, Meta(description="Shared secrets of tokens (HS256 …), 32 bytes or more, comma-separated; empty: none")
+    ] = Secret()
+    jwt_jwks: Annotated[
+        str, Meta(description="File or https address of the public keys of tokens (JWKS); empty: none", pattern=_JWKS)
+    ] = ""
+    jwt_algorithms: Annotated[
+        str, Meta(description="Algorithms of tokens, comma-separated; empty: all that the keys are for")
+    ] = ""
+    jwt_issuer: Annotated[str, Meta(description="Who makes tokens (iss); needed with any")] = ""
+    jwt_audience: Annotated[str, Meta(description="For whom tokens are made (aud); needed with any")] = ""
+    jwt_tenant_claim: Annotated[
+        str, Meta(min_length=1, description="Claim with the id or slug of the tenant, or a list of them; dots lead on")
+    ] = "tenant"
+    jwt_role_claim: Annotated[
+        str, Meta(min_length=1, description="Claim with the role (owner, editor, viewer), or a list; dots lead on")
+    ] = "role"
+    jwt_user_claim: Annotated[str, Meta(min_length=1, description="Claim with the user, for the actor")] = "sub"
+    jwt_leeway_seconds: Annotated[
+        float, Meta(ge=0, le=300, description="How far clocks of those who make tokens may be off")
+    ] = 30.0
+    jwt_refresh_seconds: Annotated[
+        float, Meta(ge=10, le=86_400, description="How often public keys are read anew; an unknown one at once")
+    ] = 300.0
+    identity_proxies: Annotated[
+        Networks, Meta(description="Networks whose word for tenant, user and role is taken; empty: nobody's. DANGER")
+    ] = Networks()
     master_keys: Annotated[
         Secret, Meta(description="id:base64(32 bytes), comma-separated; the first seals secrets, all of them open")
     ] = Secret()
@@ -119,6 +155,9 @@ class Settings(msgspec.Struct, frozen=True):
     live_streams: Annotated[
         int, Meta(ge=1, le=100_000, description="Live streams and sockets of one tenant that one gateway keeps open")
     ] = 100
+    schedule_series: Annotated[
+        int, Meta(ge=0, le=10_000, description="Schedules with metrics of their own in each scheduler; 0: none")
+    ] = 100
     database_pool_size: Annotated[int, Meta(ge=3, le=200, description="PostgreSQL connections of one process")] = 8
     executor_slots: Annotated[
         int, Meta(ge=1, le=10_000, description="Executions that one executor has under way at once")
@@ -132,6 +171,7 @@ class Settings(msgspec.Struct, frozen=True):
     cache_seconds: Annotated[
         float, Meta(ge=0, le=60, description="How long keys and triggers are remembered; a revocation waits as long")
     ] = 1.0
+    audit_days: Annotated[int, Meta(ge=1, le=36_525, description="How long the audit log is kept, in days")] = 400
     drain_seconds: Annotated[
         float, Meta(ge=0, le=300, description="How long a stopping process finishes what it holds")
     ] = 20.0

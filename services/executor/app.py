@@ -17,6 +17,7 @@ from services.executor.consumer import ReadyConsumer
 from services.executor.engine import Engine
 from services.executor.journal import Journal
 from services.executor.leases import Lease
+from services.executor.listeners import EndListeners
 from services.executor.live import LiveReporter
 from services.executor.mailbox import Mailbox
 from services.executor.programs import Programs
@@ -40,7 +41,10 @@ class ExecutorService:
         self._feed = make_live_feed(parts.settings.redis_url.reveal())
         self._live = LiveReporter(self._feed)
         self._announcer = Announcer(parts.bus, parts.windows)
-        self._journal = Journal(parts.database, self.worker, self._announcer, self._live, parts.windows)
+        self._listeners = EndListeners(parts.database, parts.settings.cache_seconds)
+        self._journal = Journal(
+            parts.database, self.worker, self._announcer, self._live, self._listeners, parts.windows
+        )
         self._effects = build_effects(parts.settings, parts.database, parts.clock)
         admission = Admission(parts.database, self._journal)
         self._engine = Engine(
@@ -67,6 +71,7 @@ class ExecutorService:
         """Known as alive, then consuming. The first template of a process is slow, so it is not left to a customer."""
         compile_expression("1 + 1").evaluate({})
         await self._lease.start()
+        await self._listeners.start()
         await self._consumer.start()
         self._wishes.start()
 
@@ -79,6 +84,7 @@ class ExecutorService:
         if left:
             _log.info("executions handed back", executions=left)
         await self._wishes.stop()
+        await self._listeners.stop()
         try:
             async with asyncio.timeout(_LAST_FLUSH_SECONDS):
                 await self._journal.close()

@@ -9,7 +9,6 @@ answers "not yours" ends the run here at once; whoever has it continues from the
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,7 +20,6 @@ import structlog
 
 from libs.common.bus.messages import Ready
 from libs.common.clock import Clock
-from libs.common.db.journaling import Written
 from libs.common.db.signals import Signal
 from libs.common.domain.execution import ExecutionStatus, Failure
 from libs.common.domain.pure_actions import ActionFailed
@@ -29,7 +27,7 @@ from libs.common.domain.turns import Effect, End, Turn
 from libs.common.telemetry import metrics
 from services.executor.actions.base import Attempt, Effects
 from services.executor.admission import Admission
-from services.executor.held import Control, Held, parks
+from services.executor.held import Control, Ended, Held, parks
 from services.executor.journal import Journal
 from services.executor.mailbox import Mailbox
 
@@ -42,8 +40,6 @@ _PAUSED = Turn()
 _TOO_LARGE = Failure("run_too_large", f"its actions gave more than {MAX_RUN_BYTES} bytes")
 
 _log = structlog.get_logger(__name__)
-
-Ended = tuple[Any, Failure | None]
 
 
 class Engine:
@@ -133,7 +129,7 @@ class Engine:
         for (held, turn), what in zip(items, written, strict=True):
             if what is None:
                 continue
-            self._settle_local(held, turn, what)
+            held.settle_local(turn, what, self._clock.now())
             if turn.end is None and not parks(held, turn, now):
                 self._spawn(held, turn)
             else:
@@ -178,9 +174,10 @@ class Engine:
                     self._begin(held, turn)
                 if not turn.local:
                     await self._wait(held, turn.wake_at)
-                self._settle_ended(held)
+                held.settle_ended(self._clock.now())
                 if held.has_ties and held.run.is_in_vain(self._clock.now()):
                     held.told += await self._mailbox.read([(held.tenant_id, held.execution_id)])
+                    held.settle_ended(self._clock.now())  # what has ended meanwhile
                 turn, now = self._next_turn(held), self._clock.now()
                 if turn.end is not None:
                     await held.stop_effects()
@@ -189,7 +186,7 @@ class Engine:
                 if written is None:
                     metrics.count_claims(0, 1)
                     return
-                self._settle_local(held, turn, written)
+                held.settle_local(turn, written, self._clock.now())
                 if leaves:
                     _log_end(held, turn.end)
                     return
@@ -217,33 +214,6 @@ class Engine:
         finally:
             bell.cancel()
             held.bell.clear()
-
-    def _settle_ended(self, held: Held) -> None:
-        """Tell the run of every effect that has ended. One that was interrupted is left to the end of the run."""
-        for task in [task for task in held.effects if task.done()]:
-            effect = held.effects.pop(task)
-            if not task.cancelled():
-                self._settle(held, effect, task.result())
-
-    def _settle_local(self, held: Held, turn: Turn, written: Written) -> None:
-        """Tell the run what came of the local actions that were done with the record of the turn."""
-        now = self._clock.now()
-        for effect, outcome in zip(turn.local, written.outcomes, strict=True):
-            try:
-                held.run.settle(effect, outcome, now, random.random())  # noqa: S311 - spreads retries, guards nothing
-            except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end
-                held.run.broken = _broken(held, error)
-
-    def _settle(self, held: Held, effect: Effect, ended: Ended) -> None:
-        output, failure = ended
-        now = self._clock.now()
-        try:
-            if failure is None:
-                held.run.succeed(effect, output, now)
-            else:
-                held.run.fail(effect, failure, now, random.random())  # noqa: S311 - spreads retries, guards nothing
-        except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end
-            held.run.broken = _broken(held, error)
 
     async def _perform(self, held: Held, effect: Effect) -> Ended:
         action = effect.step.action
@@ -301,12 +271,7 @@ def _guarded(held: Held, step: Callable[[], Turn]) -> Turn:
     try:
         return step()
     except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end
-        return Turn(end=End(ExecutionStatus.FAILED, failure=_broken(held, error)))
-
-
-def _broken(held: Held, error: Exception) -> Failure:
-    _log.error("run broke", execution_id=held.execution_id, workflow_id=held.workflow_id, exc_info=error)
-    return Failure("internal", f"the run broke: {type(error).__name__}")
+        return Turn(end=End(ExecutionStatus.FAILED, failure=held.broken_by(error)))
 
 
 def _log_end(held: Held, end: End | None) -> None:

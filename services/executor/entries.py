@@ -13,6 +13,7 @@ from libs.common.db.journaling import NOTHING_MORE, Entry, More
 from libs.common.db.local_work import LocalAction
 from libs.common.db.local_writes import LocalWrite
 from libs.common.db.signals import Place
+from libs.common.domain.end_events import EndedRun, end_event
 from libs.common.domain.events import next_chain
 from libs.common.domain.execution import ActionStatus, AttemptRecord, ExecutionStatus, Failure
 from libs.common.domain.turns import Effect, End, Turn
@@ -31,8 +32,8 @@ _HAVE_FAILED = (ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT)
 _encode = msgspec.json.Encoder().encode
 
 
-def entry_of(held: Held, turn: Turn, now: datetime) -> Entry:
-    """What becomes true of the execution by this turn."""
+def entry_of(held: Held, turn: Turn, now: datetime, *, tells_end: bool = False) -> Entry:
+    """What becomes true of the execution by this turn. `tells_end`: its end is an event for somebody."""
     status, wake_at, output, error = _situation(held, turn, now)
     progress, records = held.run.progress, _latest_rows(held.run.attempts.take_records())
     held.output_bytes += sum(len(row.output) for row in records if row.output is not None)
@@ -53,10 +54,10 @@ def entry_of(held: Held, turn: Turn, now: datetime) -> Entry:
         finished_at=None if turn.end is None else now,
         records=records,
     )
-    return Entry(change, _more(held, turn, status, now))
+    return Entry(change, _more(held, turn, change, now, tells_end))
 
 
-def unstorable(held: Held, change: ExecutionChange, now: datetime) -> Entry:
+def unstorable(held: Held, change: ExecutionChange, now: datetime, *, tells_end: bool = False) -> Entry:
     """The end of an execution whose records cannot be stored: what happened stands there without its values, and what
     earlier flushes left open is closed.
     """
@@ -75,7 +76,7 @@ def unstorable(held: Held, change: ExecutionChange, now: datetime) -> Entry:
         change, status=ExecutionStatus.FAILED.value, wake_at=None, output=None, error=error, finished_at=now,
         records=records,
     )  # fmt: skip
-    return Entry(ended, _more(held, Turn(end=end), ExecutionStatus.FAILED, now))
+    return Entry(ended, _more(held, Turn(end=end), ended, now, tells_end))
 
 
 def _situation(
@@ -91,16 +92,20 @@ def _situation(
     return ExecutionStatus.RUNNING, None, None, None
 
 
-def _more(held: Held, turn: Turn, status: ExecutionStatus, now: datetime) -> More:
+def _more(held: Held, turn: Turn, change: ExecutionChange, now: datetime, tells_end: bool) -> More:
     """What comes with the change; for most there is nothing."""
     if turn.end is not None:
-        if not (held.has_ties or held.run.program.definition.on_failure):
+        if not (held.has_ties or held.run.program.definition.on_failure or tells_end):
             return NOTHING_MORE
-        early = held.has_ties and status is not ExecutionStatus.COMPLETED
-        return More(has_ended=held.has_ties, before_its_time=early, on_failure=_on_failure(held, turn.end))
+        return More(
+            has_ended=held.has_ties,
+            before_its_time=held.has_ties and turn.end.status is not ExecutionStatus.COMPLETED,
+            on_failure=_on_failure(held, turn.end),
+            event=end_event(_ended_run(held, change, now), new_id()) if tells_end else None,
+        )
     if turn.local:
         return More(local=[_local_action(held, effect, now) for effect in turn.local])
-    if status is ExecutionStatus.WAITING and held.has_ties:
+    if change.status == ExecutionStatus.WAITING and held.has_ties:
         return More(
             listening=[Place(held.tenant_id, held.execution_id, *place) for place in held.run.listening()],
             queued=held.queued,
@@ -136,6 +141,15 @@ def _on_failure(held: Held, end: End) -> Child | None:
     return Child(
         held.tenant_id, new_id(), workflow, data, _chain(held), "failure", held.actor, held.run.traceparent,
         held.execution_id, None, None,
+    )  # fmt: skip
+
+
+def _ended_run(held: Held, change: ExecutionChange, now: datetime) -> EndedRun:
+    workflow, trigger_type = held.run.scope["workflow"], held.run.scope["trigger"]["type"]
+    return EndedRun(
+        held.tenant_id, held.execution_id, held.workflow_id, workflow.get("name", ""), workflow.get("version", 0),
+        change.status, trigger_type, held.data, change.output, change.error, held.run.started_at, now, _chain(held),
+        held.actor, held.run.traceparent,
     )  # fmt: skip
 
 

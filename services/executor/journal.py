@@ -7,7 +7,7 @@ same values.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -40,13 +40,13 @@ class Journal:
 
     def __init__(
         self, database: Database, worker: UUID, announcer: Announcer, live: LiveReporter | None = None,
-        windows: Windows | None = None,
+        listeners: Container[UUID] = frozenset(), windows: Windows | None = None,
     ) -> None:  # fmt: skip
         """`announcer`: who is told of executions that others started; `live`: of everything that became true;
-        `windows`: of what runs no more.
+        `listeners`: the tenants in which somebody listens to ends; `windows`: of what runs no more.
         """
         self._database, self._worker, self._announcer, self._live = database, worker, announcer, live
-        self._windows = windows
+        self._listeners, self._windows = listeners, windows
         self._due = DueExecutions(database, announcer)
         self._commits = GroupCommit[Entry, Written | None](self._write, observe=metrics.observe_journal_flush)
 
@@ -56,7 +56,7 @@ class Journal:
 
     async def record_all(self, items: Sequence[tuple[Held, Turn]], now: datetime) -> list[Written | None]:
         """As `record`, for several executions at once, in their order."""
-        entries = [entry_of(held, turn, now) for held, turn in items]
+        entries = [entry_of(held, turn, now, tells_end=held.tenant_id in self._listeners) for held, turn in items]
         answers = await self._commits.submit_all(entries)
         made: list[tuple[Held, ExecutionChange]] = []
         written: list[Written | None] = []
@@ -81,8 +81,9 @@ class Journal:
         if isinstance(answer, RefusedWrite):
             change = entry.change
             _log.error("records refused", execution_id=change.id, tenant_id=change.tenant_id, reason=answer.detail)
+            held.settle_ended(now)  # what an effect did meanwhile it did, whatever becomes of the run
             await held.stop_effects()
-            await self._commits.submit(unstorable(held, change, now))
+            await self._commits.submit(unstorable(held, change, now, tells_end=held.tenant_id in self._listeners))
             return None
         if isinstance(answer, BaseException):
             raise answer

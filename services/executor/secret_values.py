@@ -70,7 +70,7 @@ class SecretValues:
 
     def _opened(self, row: SealedSecret) -> str | None:
         try:
-            return self._vault.open(row.tenant_id, row.name, row.sealed).decode()
+            return self._vault.open(row.tenant_id, row.name, row.sealed, row.data_key).decode()
         except CannotOpen as error:
             # Only the runs that use this one fail: for them it is not there.
             _log.error("a secret does not open", tenant_id=row.tenant_id, name=row.name, reason=error.detail)

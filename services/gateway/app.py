@@ -29,17 +29,25 @@ from libs.common.runtime import AsgiApp, Checks
 from libs.common.telemetry.metrics import observe_http
 from services.gateway import documents
 from services.gateway.answers import answer_problem, sending
+from services.gateway.auditing import answering
 from services.gateway.auth import Authenticator
+from services.gateway.exporting import Exports
 from services.gateway.input_schemas import InputSchemas
+from services.gateway.key_identity import KeyIdentities
+from services.gateway.key_uses import KeyUses
 from services.gateway.live import LiveStreams
 from services.gateway.parts import GatewayParts
+from services.gateway.proxy_identity import ProxyIdentities
+from services.gateway.refused import Refusals
 from services.gateway.routes import (
     action_types,
     admin,
     api_keys,
     approvals,
+    audit,
     collections,
     controlling,
+    doctor,
     events,
     execution_log,
     execution_values,
@@ -52,6 +60,7 @@ from services.gateway.routes import (
     rerunning,
     running,
     schedule_previews,
+    scheduled_tasks,
     schedules,
     secrets,
     testing,
@@ -62,17 +71,20 @@ from services.gateway.routes import (
     workflows,
 )
 from services.gateway.tenant_feed import TenantFeeds
+from services.gateway.tenant_states import TenantStates
+from services.gateway.token_identity import make_token_identities
 
 __all__ = ["GatewayParts", "GatewayService", "create_app"]
 
 _UNKNOWN_ROUTE = "(unknown)"
+_REFUSED = frozenset({401, 403})
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedule_previews.ROUTER, schedules.ROUTER,
-    running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER, execution_log.ROUTER,
-    execution_values.ROUTER, queue.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER,
-    notifications.ROUTER,
-    events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
+    scheduled_tasks.ROUTER, running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER,
+    execution_log.ROUTER, execution_values.ROUTER, queue.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER,
+    records.ROUTER, notifications.ROUTER, events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
     webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER,
+    audit.ROUTER, audit.PLATFORM_ROUTER, doctor.ROUTER,
 )  # fmt: skip
 _BODIES = (
     *admin.BODIES,
@@ -80,6 +92,7 @@ _BODIES = (
     *workflows.BODIES,
     *schedule_previews.BODIES,
     *schedules.BODIES,
+    *scheduled_tasks.BODIES,
     *running.BODIES,
     *rerunning.BODIES,
     *testing.BODIES,
@@ -95,8 +108,12 @@ _BODIES = (
 )
 
 
-def create_app(parts: GatewayParts, live_streams: LiveStreams | None = None) -> Litestar:
-    """The gateway over these parts; without `live_streams` a stream merely looks once a second."""
+def create_app(
+    parts: GatewayParts, live_streams: LiveStreams | None = None, key_uses: KeyUses | None = None
+) -> Litestar:
+    """The gateway over these parts; without `live_streams` a stream merely looks once a second, without `key_uses`
+    nobody writes when keys were used.
+    """
     app = _Gateway(
         route_handlers=[*_ROUTERS, documents.show_page, documents.show_start, documents.show_file],
         exception_handlers={HTTPException: answer_problem, Exception: answer_problem},
@@ -105,10 +122,12 @@ def create_app(parts: GatewayParts, live_streams: LiveStreams | None = None) -> 
         logging_config=None,
     )
     app.state["parts"] = parts
-    app.state["authenticator"] = Authenticator(parts.database, parts.clock, parts.settings.cache_seconds)
+    app.state["authenticator"] = _authenticator(parts, key_uses or KeyUses(parts.database))
+    app.state["exports"] = Exports(parts.database)
     app.state["input_schemas"] = InputSchemas()
     streams = live_streams or LiveStreams("", parts.settings.live_streams)
     app.state["live_streams"] = streams
+    app.state["refusals"] = Refusals(parts.database)
     app.state["tenant_feeds"] = TenantFeeds(parts.database, parts.clock, streams.followers)
     return app
 
@@ -119,16 +138,35 @@ class GatewayService:
     def __init__(self, parts: Parts) -> None:
         gateway = GatewayParts(parts.settings, parts.database, parts.acceptor, parts.vault, parts.clock)
         self._streams = LiveStreams(parts.settings.redis_url.reveal(), parts.settings.live_streams)
-        self.app: AsgiApp = create_app(gateway, self._streams)
+        self._key_uses = KeyUses(parts.database)
+        app = create_app(gateway, self._streams, self._key_uses)
+        self._refusals: Refusals = app.state["refusals"]
+        self._authenticator: Authenticator = app.state["authenticator"]
+        self.app: AsgiApp = app
         self.checks: Checks = {"database": parts.database_answers}
 
     async def start(self) -> None:
         """Ready as soon as it listens. What third parties have wrong shows now, not with the first request."""
         installed()
+        self._key_uses.start()
 
     async def stop(self) -> None:
-        """Live streams end; other requests are the server's to finish."""
+        """Live streams end and refusals are on record; other requests are the server's to finish."""
         await self._streams.close()
+        await self._refusals.close()
+        await self._authenticator.close()
+        await self._key_uses.stop()
+
+
+def _authenticator(parts: GatewayParts, uses: KeyUses) -> Authenticator:
+    """Raises `OperatorError` for settings that go not together."""
+    settings, clock = parts.settings, parts.clock
+    states = TenantStates(parts.database, clock, settings.cache_seconds)
+    return Authenticator(
+        KeyIdentities(parts.database, clock, settings.cache_seconds, uses),
+        make_token_identities(settings, states, clock),
+        ProxyIdentities(settings.identity_proxies, states) if settings.identity_proxies else None,
+    )
 
 
 class _Gateway(Litestar):
@@ -153,7 +191,13 @@ class _Gateway(Litestar):
             await send_with_headers(message)
 
         request_id = cast("dict[str, Any]", http["state"])["request_id"]
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        settings = cast("GatewayParts", self.state["parts"]).settings
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            answering(http, settings.trusted_proxies, request_id) as asked,
+        ):
             await super().__call__(http, receive, send_and_look)
         route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
+        if status in _REFUSED:
+            cast("Refusals", self.state["refusals"]).note(asked, status, f"{http['method']} {route}")
         observe_http("gateway", http["method"], route, status, perf_counter() - started)

@@ -112,8 +112,14 @@ def trigger_document(
 
 
 def webhook_url(row: StoredTrigger, base_url: str) -> str:
-    """The address that a webhook trigger is called at, token included."""
-    return f"{base_url.rstrip('/')}/webhooks/{row.id}/{row.token}"
+    """The address that a webhook trigger is called at. Token included, unless it has a slug and asks for another
+    credential.
+    """
+    base = f"{base_url.rstrip('/')}/webhooks"
+    if row.slug is None:
+        return f"{base}/{row.id}/{row.token}"
+    token = "" if msgspec.json.decode(row.config).get("auth") else f"/{row.token}"
+    return f"{base}/{row.tenant_slug}/{row.slug}{token}"
 
 
 def _bare_trigger(trigger: object) -> object:

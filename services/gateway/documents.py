@@ -40,10 +40,10 @@ PLATFORM_SECURITY: list[dict[str, list[str]]] = [{"platform": []}]
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """The error answers of a handler, for its description. 401 and 503 may always come."""
+    """The error answers of a handler, for its description. 401, 410 (of an erased tenant) and 503 may always come."""
     return {
         status: ResponseSpec(Problem, generate_examples=False, media_type=CONTENT_TYPE, description="Problem document")  # pyright: ignore[reportArgumentType]
-        for status in (401, *statuses, 503)
+        for status in (401, *statuses, 410, 503)
     }
 
 
@@ -80,7 +80,7 @@ class _Description(JsonRenderPlugin):
 
 def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
     """How the framework describes the API; `bodies`: the shapes that handlers read themselves."""
-    credential = "An API key of the tenant; `X-Tenant-ID` must name its tenant."
+    credential = "An API key of the tenant, or a token; `X-Tenant-ID` must name a tenant that it is for."
     return OpenAPIConfig(
         title="Signalbox",
         version="1",
@@ -93,6 +93,7 @@ def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
             Tag("Executions"),
             Tag("Queue"),
             Tag("Triggers"),
+            Tag("Scheduled tasks"),
             Tag("Webhook calls"),
             Tag("Events"),
             Tag("Approvals"),
@@ -101,6 +102,7 @@ def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
             Tag("Notifications"),
             Tag("Secrets"),
             Tag("API keys"),
+            Tag("Audit"),
             Tag("Platform"),
         ],
         components=Components(

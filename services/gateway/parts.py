@@ -1,5 +1,6 @@
 """What the gateway is made of, and what a handler knows of its request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -24,9 +25,12 @@ class GatewayParts:
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: the tenant, the role of the credential, and the tenant's own user if named (`X-User-ID`)."""
+    """Who asks: the tenant, the role of the credential, its API key if it is one, the tenant's own user if named, and
+    the scopes that confine it; None: all that the role allows.
+    """
 
     tenant_id: UUID
     role: str
-    key_id: UUID
+    key_id: UUID | None
     actor: str | None
+    scopes: Sequence[str] | None = None

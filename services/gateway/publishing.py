@@ -14,22 +14,27 @@ import msgspec
 
 from libs.common.actions.installed import checkers
 from libs.common.clock import new_id, random_token
+from libs.common.data_keys import data_key_of
 from libs.common.db import triggers as trigger_table
 from libs.common.db import webhook_secrets as secret_table
 from libs.common.db import workflows as workflow_table
 from libs.common.db.pool import Connection
+from libs.common.db.schedules import database_now
 from libs.common.db.triggers import StoredTrigger
 from libs.common.db.webhook_secrets import NewWebhookSecret
 from libs.common.db.workflows import StoredWorkflow
 from libs.common.domain.faults import is_object
 from libs.common.domain.schedule import next_run
 from libs.common.domain.trigger import TriggerSpec, schedule_config
+from libs.common.domain.trigger_validation import slug_faults, webhook_slug
 from libs.common.domain.validation import validate_definition
 from libs.common.domain.webhook_auth import wants_standard_secret
 from libs.common.domain.workflow import Definition
 from libs.common.errors import Fault, InvalidInput, NotFound
+from libs.common.schedule_pass import fire_before_edit
 from libs.common.security.credentials import new_standard_secret, new_webhook_secret, new_webhook_token
 from libs.common.security.trigger_secrets import TriggerSecret, seal_trigger_secrets, shown_prefix
+from services.gateway.auditing import note
 from services.gateway.definitions import secret_field, stored_document, without_read_only, without_secret
 from services.gateway.parts import Caller, GatewayParts
 from services.gateway.preconditions import check_if_match
@@ -65,27 +70,35 @@ def check_definition(raw: object) -> Definition:
 async def create_workflow(parts: GatewayParts, caller: Caller, raw: Mapping[str, Any]) -> Published:
     """Store version 1. Raises `InvalidInput`, or `Conflict` when the name is taken."""
     document, workflow_id = without_read_only(raw), new_id()
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         definition = await _checked(connection, caller, workflow_id, document)
         await workflow_table.insert_workflow(
             connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled
         )
-        return await _store_version(parts, caller, connection, workflow_id, 1, document, definition)
+        made = await store_version(parts, caller, connection, workflow_id, 1, document, definition)
+        published = await _published(connection, caller, workflow_id, made)
+        await note(connection, "workflow.created", workflow_id, None, published.workflow.definition)
+        return published
 
 
 async def change_workflow(
     parts: GatewayParts, caller: Caller, workflow_id: UUID, if_match: str | None, change: Change
 ) -> Published:
     """Store the next version. Raises `NotFound`, `StaleVersion`, `InvalidInput` or `Conflict`."""
-    async with parts.database.transaction() as connection:
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         stored = await locked(connection, caller, workflow_id, if_match)
         document = without_read_only(change(stored))
         definition = await _checked(connection, caller, workflow_id, document)
+        fired = await fire_before_edit(connection, parts.acceptor, caller.tenant_id, workflow_id)
         version = stored.version + 1
         await workflow_table.advance_workflow(
             connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled, version=version
         )
-        return await _store_version(parts, caller, connection, workflow_id, version, document, definition)
+        made = await store_version(parts, caller, connection, workflow_id, version, document, definition)
+        published = await _published(connection, caller, workflow_id, made)
+        await note(connection, "workflow.changed", workflow_id, stored.definition, published.workflow.definition)
+    fired.tell(parts.acceptor)
+    return published
 
 
 async def switch_workflow(
@@ -93,11 +106,13 @@ async def switch_workflow(
 ) -> Published:
     """Enable or disable; the version stays, schedules start from now or stop. Raises `NotFound` or `StaleVersion`."""
     tenant_id = caller.tenant_id
-    async with parts.database.transaction() as connection:
-        await locked(connection, caller, workflow_id, if_match)
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
+        stored = await locked(connection, caller, workflow_id, if_match)
+        fired = await fire_before_edit(connection, parts.acceptor, tenant_id, workflow_id)
+        await note(connection, "workflow.switched", workflow_id, {"enabled": stored.enabled}, {"enabled": enabled})
         await workflow_table.set_workflow_enabled(connection, tenant_id, workflow_id, enabled=enabled)
         triggers = await trigger_table.list_triggers(connection, tenant_id, [workflow_id])
-        now = parts.clock.now()
+        now = await database_now(connection)
         next_runs = [
             (
                 row.id,
@@ -106,13 +121,16 @@ async def switch_workflow(
             for row in triggers
         ]
         await trigger_table.set_next_runs(connection, tenant_id, next_runs)
-        return await _published(connection, caller, workflow_id, {})
+        published = await _published(connection, caller, workflow_id, {})
+    fired.tell(parts.acceptor)
+    return published
 
 
 async def remove_workflow(parts: GatewayParts, caller: Caller, workflow_id: UUID, if_match: str | None) -> None:
     """Delete softly; its triggers are gone. Raises `NotFound` or `StaleVersion`."""
-    async with parts.database.transaction() as connection:
-        await locked(connection, caller, workflow_id, if_match)
+    async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
+        stored = await locked(connection, caller, workflow_id, if_match)
+        await note(connection, "workflow.deleted", workflow_id, {"name": stored.name, "version": stored.version})
         await trigger_table.sync_triggers(connection, caller.tenant_id, workflow_id, [])
         await workflow_table.delete_workflow(connection, caller.tenant_id, workflow_id)
 
@@ -143,12 +161,26 @@ async def _checked(
             faults.append(Fault("on_failure", f"there is no workflow {reference[:200]!r}"))
         elif found == workflow_id:
             faults.append(Fault("on_failure", "must name another workflow than this one"))
+    if definition is not None:
+        faults += await _slug_faults(connection, caller, workflow_id, document)
     if definition is None or faults:
         raise InvalidInput(list(dict.fromkeys(faults)), "The workflow has faults.")
     return definition
 
 
-async def _store_version(
+async def _slug_faults(
+    connection: Connection, caller: Caller, workflow_id: UUID, document: Mapping[str, Any]
+) -> list[Fault]:
+    """Slugs of webhooks that other workflows of the tenant have."""
+    triggers: list[Any] = document.get("triggers") or []
+    slugs = [slug for slug in map(webhook_slug, triggers) if slug is not None]
+    if not slugs:
+        return []
+    taken = await trigger_table.taken_slugs(connection, caller.tenant_id, workflow_id, slugs)
+    return slug_faults(triggers, taken)
+
+
+async def store_version(
     parts: GatewayParts,
     caller: Caller,
     connection: Connection,
@@ -156,14 +188,21 @@ async def _store_version(
     version: int,
     document: dict[str, Any],
     definition: Definition,
-) -> Published:
+    task: str | None = None,
+) -> Mapping[str, str]:
+    """The version is there, the triggers are as it says; returns the secrets made for them, by trigger key. For whoever
+    holds the row of the workflow. `task`: JSON text of the scheduled task behind the definition.
+    """
     present = await trigger_table.list_triggers(connection, caller.tenant_id, [workflow_id])
-    synced = _sync(parts, caller.tenant_id, workflow_id, definition, {row.key: row for row in present})
+    has_secrets = any(secret_field(spec.config) is not None for spec in definition.triggers)
+    data_key = await data_key_of(connection, caller.tenant_id, parts.vault) if has_secrets else None
+    now = await database_now(connection)
+    synced = _sync(parts, caller.tenant_id, workflow_id, definition, {row.key: row for row in present}, now, data_key)
     text = _text(stored_document(document, definition))
-    await workflow_table.insert_version(connection, caller.tenant_id, workflow_id, version, text, caller.actor)
+    await workflow_table.insert_version(connection, caller.tenant_id, workflow_id, version, text, caller.actor, task)
     await trigger_table.sync_triggers(connection, caller.tenant_id, workflow_id, synced.triggers)
     await _describe_secrets(connection, caller.tenant_id, synced, present)
-    return await _published(connection, caller, workflow_id, synced.new_secrets)
+    return synced.new_secrets
 
 
 async def _describe_secrets(
@@ -193,8 +232,9 @@ def _sync(
     workflow_id: UUID,
     definition: Definition,
     present: Mapping[str, StoredTrigger],
+    now: datetime,
+    data_key: bytes | None,
 ) -> _Synced:
-    now = parts.clock.now()
     synced = _Synced([], {}, [])
     for spec in definition.triggers:
         old = present.get(spec.key)
@@ -204,7 +244,7 @@ def _sync(
         secret = _new_secret(spec, old)
         if secret is not None:
             made = TriggerSecret(new_id(), secret)
-            sealed = seal_trigger_secrets(parts.vault, tenant_id, trigger_id, made)
+            sealed = seal_trigger_secrets(parts.vault, tenant_id, trigger_id, made, data_key=data_key)
             synced.new_secrets[spec.key] = secret
             synced.described.append(NewWebhookSecret(trigger_id, made.id, shown_prefix(secret)))
         synced.triggers.append(
@@ -221,6 +261,7 @@ def _sync(
                 else None,
                 sealed_secrets=sealed if secret_field(spec.config) is not None else None,
                 next_run_at=_next_run(spec, enabled=definition.enabled, now=now),
+                slug=webhook_slug({"type": spec.type, "config": spec.config}),
             )
         )
     return synced

@@ -21,7 +21,7 @@ import structlog
 from libs.common.cache.protocol import LiveEvent, LiveFeed
 from libs.common.clock import Clock, first_id_at
 from libs.common.db.live_states import StoredState, changed_since, count_from, load_states, newest_ids, open_ids
-from libs.common.db.pool import Database
+from libs.common.db.pool import Database, TenantDatabase
 from libs.common.domain.execution import TERMINAL
 from libs.common.errors import Unavailable
 from services.gateway.cursors import MOST_MARKS, Cursor, mark_of
@@ -60,7 +60,7 @@ class _Known(msgspec.Struct, frozen=True):
 class TenantFeed:
     """The reader of one tenant. Use `TenantFeeds` to get it."""
 
-    def __init__(self, tenant_id: UUID, database: Database, clock: Clock, feed: LiveFeed) -> None:
+    def __init__(self, tenant_id: UUID, database: TenantDatabase, clock: Clock, feed: LiveFeed) -> None:
         self._tenant_id, self._database, self._clock, self._feed = tenant_id, database, clock, feed
         self._subscribers: set[Subscriber] = set()
         self._known: dict[UUID, _Known] = {}
@@ -80,7 +80,7 @@ class TenantFeed:
         """What is so already is known, and not told. Raises `Unavailable`."""
         async with self._reading:
             if self.task is None:
-                async with self._database.connection() as connection:
+                async with self._database.transaction() as connection:
                     found = await open_ids(connection, self._tenant_id, _MOST_KNOWN // 2)
                 self._named.update(found)
                 self._incomplete = len(found) >= _MOST_KNOWN // 2
@@ -119,7 +119,7 @@ class TenantFeed:
         """What happened after the cursor that it has no mark of, and until when all was told with each; None: too
         much.
         """
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             span = await count_from(connection, self._tenant_id, cursor.oldest, _LONGEST_SPAN + 1)
             if span > _LONGEST_SPAN:
                 return None
@@ -175,7 +175,7 @@ class TenantFeed:
         """Read what was named and, for a poll, what is new or open; tell what is new. Returns whether anything was."""
         now, named, self._named = self._clock.now(), self._named, set[UUID]()
         try:
-            async with self._database.connection() as connection:
+            async with self._database.transaction() as connection:
                 if poll:
                     newest = await newest_ids(connection, self._tenant_id, now - _BAND, _MOST_KNOWN)
                     named.update(one for one in newest if one not in self._known)
@@ -245,7 +245,9 @@ class TenantFeeds:
         live = await self._followers.feed()
         if live is None:
             raise Unavailable("This gateway is stopping.")
-        feed = self._feeds.setdefault(tenant_id, TenantFeed(tenant_id, self._database, self._clock, live))
+        feed = self._feeds.setdefault(
+            tenant_id, TenantFeed(tenant_id, self._database.for_tenant(tenant_id), self._clock, live)
+        )
         feed.users += 1
         try:
             await feed.start()

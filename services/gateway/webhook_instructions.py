@@ -41,10 +41,16 @@ def instructions(config: Mapping[str, Any]) -> str:
     """How to call a webhook with this config."""
     methods = " or ".join(config.get("methods") or ["POST"])
     auth: Mapping[str, Any] = config.get("auth") or {}
-    return (
-        f"Send an HTTP {methods} to the address with the payload as JSON; it is answered 202 with the execution's id. "
-        + _credential(auth)
-    )
+    return f"Send an HTTP {methods} to the address with the payload as JSON; {_answer(config)}. {_credential(auth)}"
+
+
+def _answer(config: Mapping[str, Any]) -> str:
+    response: Mapping[str, Any] = config.get("response") or {}
+    if response.get("mode") == "sync":
+        return "it is answered by the workflow's respond, or its output"
+    if response.keys() & {"status", "headers", "body"}:
+        return "it is answered at once, as the trigger says"
+    return "it is answered 202 with the execution's id"
 
 
 def _credential(auth: Mapping[str, Any]) -> str:

@@ -3,11 +3,14 @@
 from libs.common.accept import Announcer
 from libs.common.parts import Parts
 from libs.common.runtime import Checks
+from libs.common.telemetry import metrics
 from services.scheduler.arrears import Arrears
 from services.scheduler.backfills import Backfills
 from services.scheduler.dispatch import Dispatch
+from services.scheduler.erasing import Erasing
 from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
+from services.scheduler.intake import Intake
 from services.scheduler.jobs import Jobs
 from services.scheduler.loop import Loop
 from services.scheduler.rescue import Rescue
@@ -17,13 +20,15 @@ from services.scheduler.waking import Waking
 
 
 class SchedulerService:
-    """All duties in one loop."""
+    """All duties in one loop, and the events that come from an exchange of the platform."""
 
     app = None
 
     def __init__(self, parts: Parts) -> None:
+        metrics.show_schedules(parts.settings.schedule_series)
         self._announcer = Announcer(parts.bus, parts.windows)
         dispatch = [] if parts.windows is None else [Dispatch(parts.database, parts.windows, self._announcer)]
+        self._intake, self._drain_seconds = Intake(parts), parts.settings.drain_seconds
         self._loop = Loop(
             [
                 *dispatch,
@@ -35,7 +40,8 @@ class SchedulerService:
                 Rescue(parts.database),
                 Jobs(parts.database, self._announcer),
                 Slots(parts.database),
-                Housekeeping(parts.database, parts.clock),
+                Erasing(parts.database, parts.settings.cache_seconds),
+                Housekeeping(parts.database, parts.clock, parts.settings.audit_days),
             ]
         )
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}
@@ -43,8 +49,10 @@ class SchedulerService:
     async def start(self) -> None:
         """All duties begin."""
         self._loop.start()
+        self._intake.start()
 
     async def stop(self) -> None:
-        """Every duty ends the batch it is at."""
+        """Every duty ends the batch it is at; messages in hand are done or go back."""
+        await self._intake.stop(self._drain_seconds)
         await self._loop.stop()
         await self._announcer.close()

@@ -15,8 +15,8 @@ from libs.common.db.pool import Database
 from libs.common.db.schedule_gaps import Gap, advance_gaps, claim_gaps
 from libs.common.db.schedules import FiringRow, write_firings
 from libs.common.domain.firing_policy import due_slots, read_schedule
+from libs.common.schedule_alerts import Alert, raise_alerts
 from libs.common.telemetry import metrics
-from services.scheduler.alerts import Alert, raise_alerts
 
 _GAPS = 500
 _SLOTS = 5_000
@@ -58,7 +58,7 @@ class Arrears:
             raised = await raise_alerts(connection, alerts)
         self._acceptor.announce_raised(raised)
         for row in rows:
-            metrics.observe_firing(row.outcome or "")
+            metrics.observe_firing(row.trigger_id, row.outcome or "")
         return True
 
 

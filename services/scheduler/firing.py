@@ -1,47 +1,20 @@
-"""Duty: fires schedules. Every due slot gets its row in the ledger, unique by (trigger, slot), and at most one
-execution.
+"""Duty: fires schedules, a batch of those that are due at a time.
 
-Ledger, executions and the schedule's next slot are one transaction: a scheduler killed anywhere in it has done
-nothing, and two schedulers never hold the same schedule. What lies before the catch-up window is handed to `Arrears`
-as a gap, in the same transaction, so that a long time away delays no slot of now. The database's clock is the clock.
+A pass is one transaction: a scheduler killed anywhere in it has done nothing, and two schedulers never hold the same
+schedule. What a pass makes of a schedule stands in `libs.common.schedule_pass`.
 """
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-
-import msgspec
-import structlog
+from typing import Literal
 
 from libs.common.accept import Acceptor
-from libs.common.db.partitions import DAYS_BACK, make_days_of_firings
-from libs.common.db.pool import Connection, Database
-from libs.common.db.schedule_control import pause_schedules
-from libs.common.db.schedule_gaps import add_gaps
-from libs.common.db.schedule_runs import OpenRuns, Place, open_runs
-from libs.common.db.schedules import (
-    DueSchedule,
-    FiringRow,
-    claim_due_schedules,
-    keep_failing,
-    move_schedules_on,
-    seconds_until_due,
-    write_firings,
-)
-from libs.common.domain.firing_policy import read_schedule
-from libs.common.domain.schedule_config import ScheduleConfig
-from libs.common.schedule_firing import NOTHING_OPEN, Plan, Planned, plan, start
-from libs.common.telemetry import metrics
-from services.scheduler.alerts import Alert, raise_alerts
+from libs.common.db.pool import Database
+from libs.common.db.schedules import claim_due_schedules, seconds_until_due
+from libs.common.schedule_pass import fire_due
 
 _BATCH = 500
 _LANES = 2
 """Passes side by side while there is a crowd: one is worked out while the database does the other."""
-_SLOTS_A_PASS = 5_000
-"""So many slots in one transaction; a longer arrears within the windows is worked off in several passes."""
-_UNREADABLE = "the schedule cannot be read; it is switched off until it is stored again"
-
-_log = structlog.get_logger(__name__)
 
 
 class Firing:
@@ -65,119 +38,17 @@ class Firing:
         passes = await asyncio.gather(*[self._fire() for _ in range(self._lanes)], return_exceptions=True)
         if failures := [one for one in passes if isinstance(one, BaseException)]:
             raise failures[0]
-        self._lanes = _LANES if any(passes) else 1
-        return any(passes)
+        more = "more" in passes
+        self._lanes = _LANES if more else 1
+        # Slots came due while these were taken: without a look now they would wait for as long as an idle scheduler.
+        return more or (0.0 if "all" in passes else False)
 
-    async def _fire(self) -> bool:
-        """One batch; True when there is more."""
+    async def _fire(self) -> Literal["nothing", "all", "more"]:
+        """One batch: there was nothing to take, or all that was due is done, or more is left."""
         async with self._database.transaction() as connection:
             due = await claim_due_schedules(connection, _BATCH)
             if not due:
-                return False
-            plans = await self._plans(connection, due)
-            fresh = await _write_ledger(connection, plans)
-            cancelled = [(one.schedule.tenant_id, execution) for one in plans for execution in one.cancelled]
-            new = await start(connection, self._acceptor, fresh, cancelled)
-            await add_gaps(connection, [one.gap for one in plans if one.gap is not None])
-            await move_schedules_on(connection, [one.move() for one in plans])
-            raised = await raise_alerts(connection, [alert for one in plans for alert in _alerts(one)])
-        self._acceptor.announce(new)
-        self._acceptor.announce_raised(raised)
-        _observe(plans)
-        return len(due) == _BATCH or any(one.behind for one in plans)
-
-    async def _plans(self, connection: Connection, due: Sequence[DueSchedule]) -> list[Plan]:
-        read = [_read(one) for one in due]
-        guarded = [
-            Place(one.tenant_id, one.trigger_id)
-            for one, config in zip(due, read, strict=True)
-            if config is not None and config.overlap != "allow"
-        ]
-        failing = await _pause_failing(connection, due, read)
-        opened, most = await open_runs(connection, guarded), max(1, _SLOTS_A_PASS // len(due))
-        return [
-            _plan_or_switch_off(
-                failing.get(Place(one.tenant_id, one.trigger_id), one),
-                config,
-                opened.get(Place(one.tenant_id, one.trigger_id), NOTHING_OPEN),
-                most,
-            )
-            for one, config in zip(due, read, strict=True)
-        ]
-
-
-async def _pause_failing(
-    connection: Connection, due: Sequence[DueSchedule], read: Sequence[ScheduleConfig | None]
-) -> dict[Place, DueSchedule]:
-    """Schedules whose last runs have all failed are paused; returns those, as they stand now."""
-    limits = {
-        Place(one.tenant_id, one.trigger_id): (one, config.pause_after_failures)
-        for one, config in zip(due, read, strict=True)
-        if config is not None and config.pause_after_failures is not None and one.suppressed is None
-    }
-    wanted = [(one.tenant_id, one.trigger_id, failures, one.resumed_at) for one, failures in limits.values()]
-    paused: dict[Place, DueSchedule] = {}
-    for tenant_id, trigger_id in await keep_failing(connection, wanted):
-        one, failures = limits[Place(tenant_id, trigger_id)]
-        note = f"the last {failures} runs have failed" if failures > 1 else "the last run has failed"
-        paused[Place(tenant_id, trigger_id)] = msgspec.structs.replace(one, paused_at=one.now, paused_note=note)
-    await pause_schedules(
-        connection, [(one.tenant_id, one.trigger_id, one.paused_note, None) for one in paused.values()]
-    )
-    alerts = [
-        Alert(one.tenant_id, one.trigger_id, "schedule.auto_paused", note=one.paused_note) for one in paused.values()
-    ]
-    await raise_alerts(connection, alerts)  # what they start is left to the sweep, which is never far
-    return paused
-
-
-def _read(due: DueSchedule) -> ScheduleConfig | None:
-    """None: its config cannot be read."""
-    try:
-        return read_schedule(due.config)
-    except Exception:  # noqa: BLE001 - it stops no other; what becomes of it follows from the None
-        return None
-
-
-def _plan_or_switch_off(due: DueSchedule, config: ScheduleConfig | None, opened: OpenRuns, most_slots: int) -> Plan:
-    """The plan; a schedule that can't be read is switched off and says so in its ledger, and stops no other."""
-    try:
-        if config is not None:
-            return plan(due, config, opened, due.suppressed, most_slots)
-    except Exception:  # noqa: BLE001 - see above; it is logged with its trace
-        _log.exception("schedule cannot be worked out", trigger_id=str(due.trigger_id))
-    _log.error("schedule switched off", trigger_id=str(due.trigger_id), tenant_id=str(due.tenant_id))
-    row = FiringRow(due.tenant_id, due.trigger_id, due.planned_at, due.now, "suppressed", None, _UNREADABLE)
-    return Plan(due, [Planned(row)], [], None, due.runs)
-
-
-async def _write_ledger(connection: Connection, plans: Sequence[Plan]) -> list[Planned]:
-    """The slots stand in the ledger; returns those that did not before."""
-    slots = [slot for one in plans for slot in one.slots]
-    oldest = _ledger_start(plans[0].schedule.now)
-    if old := {slot.row.planned_at for slot in slots if slot.row.planned_at < oldest}:
-        await make_days_of_firings(connection, old)
-    fresh = await write_firings(connection, [slot.row for slot in slots])
-    return [slot for slot in slots if slot.slot in fresh]
-
-
-def _ledger_start(now: datetime) -> datetime:
-    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight - timedelta(days=DAYS_BACK)
-
-
-def _alerts(one: Plan) -> list[Alert]:
-    """An event for the slots that were missed, and one for those that were late, if there are any."""
-    alerts: list[Alert] = []
-    for outcome in ("missed", "late"):
-        if found := [slot.row.planned_at for slot in one.slots if slot.row.outcome == outcome]:
-            due = one.schedule
-            alerts.append(Alert(due.tenant_id, due.trigger_id, f"schedule.{outcome}", len(found), found[0], found[-1]))
-    return alerts
-
-
-def _observe(plans: Sequence[Plan]) -> None:
-    for one in plans:
-        for slot in one.slots:
-            row = slot.row
-            metrics.observe_firing(row.outcome or "waiting", (row.actual_at - row.planned_at).total_seconds())
+                return "nothing"
+            made = await fire_due(connection, self._acceptor, due)
+        made.tell(self._acceptor)
+        return "more" if len(due) == _BATCH or any(one.behind for one in made.plans) else "all"

@@ -1,8 +1,11 @@
 """Duty: day partitions made ahead; idempotency keys, ids of events and of webhook deliveries, results of local actions,
-worker rows, waits for events and runs of schedules that are out of date, gone.
+worker rows, audit rows, waits for events and runs of schedules that are out of date, gone.
 """
 
+from datetime import timedelta
+
 from libs.common.clock import Clock
+from libs.common.db.audit import forget_old_audit_rows
 from libs.common.db.deliveries import forget_old_deliveries
 from libs.common.db.event_ids import forget_old_event_ids
 from libs.common.db.event_waits import forget_idle_waits
@@ -21,8 +24,8 @@ class Housekeeping:
     least = 600.0
     most = 600.0
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: Clock, audit_days: int = 400) -> None:
+        self._database, self._clock, self._audit_days = database, clock, audit_days
 
     async def work(self) -> bool:
         """All of it, once."""
@@ -35,4 +38,6 @@ class Housekeeping:
             await forget_old_workers(connection)
             await forget_idle_waits(connection)
             await forget_runs_of_gone(connection)
+        async with self._database.transaction() as connection:
+            await forget_old_audit_rows(connection, self._clock.now() - timedelta(days=self._audit_days))
         return False

@@ -9,9 +9,9 @@ from uuid import UUID
 
 import structlog
 
-from libs.common.db.controlling import Replaced, cancel_replaced
 from libs.common.db.pool import Database
-from libs.common.db.slots import Place, Watched, leave, wake_holders, watch_slots
+from libs.common.db.slots import Place, watch_slots
+from libs.common.slot_mending import mend_slots, place_of
 
 _BATCH = 1_000
 _START = Place(UUID(int=0), UUID(int=0))
@@ -34,22 +34,9 @@ class Slots:
         """One turn; never more at once."""
         async with self._database.connection() as connection:
             watched = await watch_slots(connection, self._after, _BATCH)
-        self._after = _place(watched[-1]) if len(watched) == _BATCH else _START
+        self._after = place_of(watched[-1]) if len(watched) == _BATCH else _START
         strays = [one for one in watched if one.finding is not None]
         if strays:
-            await self._mend(strays)
+            await mend_slots(self._database, strays)
             _log.warning("slots mended", slots=len(strays))
         return False
-
-    async def _mend(self, strays: list[Watched]) -> None:
-        async with self._database.transaction() as connection:
-            await leave(connection, [_place(one) for one in strays if one.finding == "ended"])
-        async with self._database.connection() as connection:
-            await wake_holders(connection, [_place(one) for one in strays if one.finding == "unwoken"])
-            replaced = [Replaced(*_place(one), one.replaced_by) for one in strays if one.replaced_by is not None]
-            if replaced:
-                await cancel_replaced(connection, replaced)
-
-
-def _place(one: Watched) -> Place:
-    return Place(one.tenant_id, one.execution_id)

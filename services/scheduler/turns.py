@@ -1,20 +1,31 @@
 """Duty: gives firings that waited for the run before them their turn, in the order of their coming.
 
 What waits and what runs are rows, so an end is seen whoever was restarted meanwhile. One firing of a schedule is let go
-at a time, by whoever holds its trigger's row.
+at a time, by whoever holds its trigger's row; those that somebody else holds are left for the next look. While anything
+waits, a look is never far: the end of a run tells nobody, so that it costs other runs nothing.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from libs.common.accept import Acceptor, NewExecution
 from libs.common.clock import id_time
 from libs.common.db.pool import Connection, Database
-from libs.common.db.schedule_runs import OpenRuns, Place, RunRow, drop_runs, next_turns, open_runs
-from libs.common.db.schedules import DueSchedule, FiringRow, lock_schedule, settle_waiting
+from libs.common.db.schedule_runs import Place, RunRow, drop_runs, next_turns, open_runs
+from libs.common.db.schedules import (
+    DueSchedule,
+    FiringRow,
+    lock_free_schedules,
+    note_runs,
+    schedules_gone,
+    settle_waiting,
+)
 from libs.common.domain.firing_policy import LATE_SECONDS, Verdict, read_schedule
 from libs.common.schedule_firing import Planned, planned_slot, start
 
-_BATCH = 100
+_BATCH = 500
+_WATCH_SECONDS = 0.1
+"""Between two looks while something waits."""
 _ID_KEEPS = timedelta(hours=20)
 _GONE = "the schedule was deleted while the slot waited for the run before it"
 
@@ -29,28 +40,37 @@ class Turns:
     def __init__(self, database: Database, acceptor: Acceptor) -> None:
         self._database, self._acceptor = database, acceptor
 
-    async def work(self) -> bool:
+    async def work(self) -> bool | float:
         """One firing of each of some schedules; there may be more where there was one."""
         async with self._database.connection() as connection:
-            places = await next_turns(connection, _BATCH)
-        for place in places:
+            places, any_waits = await next_turns(connection, _BATCH)
+        if places:
             async with self._database.transaction() as connection:
-                new = await self._take_turn(connection, place)
+                new, settled = await self._take_turns(connection, places)
             self._acceptor.announce(new)
-        return bool(places)
+            if settled:
+                return True
+        return _WATCH_SECONDS if any_waits else False
 
-    async def _take_turn(self, connection: Connection, place: Place) -> list[NewExecution]:
-        due = await lock_schedule(connection, *place)
-        opened = (await open_runs(connection, [place]))[place]
-        if due is None:
-            return await _give_up(connection, opened)
-        if opened.running or not opened.waiting:
-            return []
-        turn = opened.waiting if due.suppressed is not None else opened.waiting[:1]
-        planned = [_planned(due, waited) for waited in turn]
-        await drop_runs(connection, turn)
-        await settle_waiting(connection, [one.row for one in planned])
-        return await start(connection, self._acceptor, planned)
+    async def _take_turns(self, connection: Connection, places: Sequence[Place]) -> tuple[list[NewExecution], bool]:
+        """The runs to announce, and whether anything got its outcome."""
+        locked = {Place(due.tenant_id, due.trigger_id): due for due in await lock_free_schedules(connection, places)}
+        missing = [place for place in places if place not in locked]
+        gone = await schedules_gone(connection, missing) if missing else set[Place]()
+        opened = await open_runs(connection, [*locked, *[place for place in missing if place in gone]])
+        turns, planned, given_up = list[RunRow](), list[Planned](), list[RunRow]()
+        for place, runs in opened.items():
+            due = locked.get(place)
+            if due is None:
+                given_up += runs.waiting
+            elif not runs.running:
+                turn = runs.waiting if due.suppressed is not None else runs.waiting[:1]
+                turns += turn
+                planned += [_planned(due, waited) for waited in turn]
+        await drop_runs(connection, [*turns, *given_up])
+        await settle_waiting(connection, [*[one.row for one in planned], *map(_given_up, given_up)])
+        await note_runs(connection, [one.row for one in planned if one.execution is not None])
+        return await start(connection, self._acceptor, planned), bool(turns or given_up)
 
 
 def _planned(due: DueSchedule, waited: RunRow) -> Planned:
@@ -67,12 +87,8 @@ def _planned(due: DueSchedule, waited: RunRow) -> Planned:
     )
 
 
-async def _give_up(connection: Connection, opened: OpenRuns) -> list[NewExecution]:
-    """What waited for a schedule that is gone has its outcome."""
-    rows = [
-        FiringRow(one.tenant_id, one.trigger_id, one.planned_at, one.planned_at, "suppressed", None, _GONE)
-        for one in opened.waiting
-    ]
-    await settle_waiting(connection, rows)
-    await drop_runs(connection, opened.waiting)
-    return []
+def _given_up(waited: RunRow) -> FiringRow:
+    """The outcome of what waited for a schedule that is gone."""
+    return FiringRow(
+        waited.tenant_id, waited.trigger_id, waited.planned_at, waited.planned_at, "suppressed", None, _GONE
+    )

@@ -14,6 +14,7 @@ from libs.common.errors import (
     NotFound,
     RateLimited,
     SignalboxError,
+    TenantSuspended,
     TooLarge,
     UnsupportedType,
 )
@@ -36,6 +37,8 @@ def refused_by_head(trigger: WebhookTrigger, call: Call) -> Refused | None:
     config = trigger.config
     if not trigger.row.runnable:
         return Refused("disabled", NotFound("There is no such webhook."))
+    if trigger.row.suspended:
+        return Refused("suspended", TenantSuspended("The tenant of this webhook is suspended."))
     if call.method not in config.methods:
         return Refused("method", MethodNotAllowed(config.methods))
     if config.networks and not is_from(call.ip, networks_of(config.networks)):

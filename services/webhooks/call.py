@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from libs.common.errors import MalformedInput, TooLarge
+from libs.common.security.caller_address import caller_address
 from libs.common.settings import Network
-from services.webhooks.address import caller_address
 
 _MOST_DIGITS = 15
 """Of a number that is worth reading: Python refuses some thousands of them."""

@@ -16,6 +16,7 @@ from libs.common.accept import Acceptor, Arrival, Spooled
 from libs.common.db.accepting import CallRow
 from libs.common.db.group_commit import RefusedWrite
 from libs.common.errors import Unavailable
+from libs.common.runtime import Check
 from services.webhooks.spool import Spool
 
 _LOOK_SECONDS = 1.0
@@ -33,8 +34,8 @@ class Taken(NamedTuple):
 class Door:
     """Takes calls, in one place or the other."""
 
-    def __init__(self, acceptor: Acceptor, spool: Spool | None) -> None:
-        self.acceptor, self._spool = acceptor, spool
+    def __init__(self, acceptor: Acceptor, spool: Spool | None, database_answers: Check) -> None:
+        self.acceptor, self._spool, self._database_answers = acceptor, spool, database_answers
         self._is_away = False
         self._delivering: asyncio.Task[None] | None = None
 
@@ -93,7 +94,8 @@ class Door:
 
     async def _keep_delivering(self, spool: Spool) -> None:
         while True:
-            if self._is_away or spool.has_files():
+            # Delivering begins a new file: in a long outage, trying in vain would leave one for each second.
+            if (self._is_away or spool.has_files()) and await self._database_answers():
                 await self._deliver(spool)
             await asyncio.sleep(_LOOK_SECONDS)
 

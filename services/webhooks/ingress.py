@@ -1,7 +1,7 @@
 """What happens to a webhook call: find the trigger, check the call, commit it, answer.
 
-    exists 404 ─ enabled 404 ─ method 405 ─ address 403 ─ origin 403 ─ size 413 ─ type 415 ─ rate 429 ─ credential 401
-    ─ duplicate (the first answer again) ─ body 400 ─ schema 422 ─ conditions 202 ─▶ execution, 202
+    exists 404 ─ enabled 404 ─ suspended 403 ─ method 405 ─ address 403 ─ origin 403 ─ size 413 ─ type 415 ─ rate 429
+    ─ credential 401 ─ duplicate (the first answer again) ─ body 400 ─ schema 422 ─ conditions 202 ─▶ execution, 202
 
 Every call to a trigger that exists is on record with what became of it before it is answered (of a flood of refused
 ones a sample, see `refusals`); an accepted one in the same commit as its execution. The body is checked against its
@@ -31,6 +31,7 @@ from libs.common.telemetry.tracing import format_traceparent, new_trace, parse_t
 from libs.common.webhook_payloads import NOTHING, Payload, read_payload
 from libs.common.webhook_rules import ACCEPTED, Judged, call_data, event_data, input_json, judge, scope_of
 from services.webhooks import answers
+from services.webhooks.address import is_called
 from services.webhooks.admission import Refused, read_whole, refused_by_head, refused_by_rate, refused_by_type
 from services.webhooks.answers import Reply
 from services.webhooks.call import Call, Receive
@@ -86,7 +87,7 @@ class Ingress:
         started = perf_counter()
         trigger = await self._find(trigger_id)
         visit = Visit(trigger, call, without_credentials(trigger.config, call), started, request_id)
-        if call.method == "OPTIONS" and trigger.row.runnable:
+        if call.method == "OPTIONS" and trigger.row.runnable and not trigger.row.suspended:
             await self._door.log_call(visit.row("preflight", 204, None))
             return options(trigger.config, call)
         body = await self._check(visit, path_token, receive)
@@ -97,10 +98,10 @@ class Ingress:
 
     async def _find(self, trigger_id: str) -> WebhookTrigger:
         try:
-            identifier = UUID(trigger_id)
+            place = UUID(trigger_id)
         except ValueError:
-            _unknown()
-        trigger = await self._triggers.find(identifier)
+            place = trigger_id if is_called(trigger_id) else _unknown()
+        trigger = await self._triggers.find(place)
         if trigger is None:
             _unknown()
         return trigger

@@ -27,6 +27,8 @@ _HEADER = b"SIGNALBOX-SPOOL-1\n"
 _FRAME = struct.Struct(">II")
 _SUFFIX = ".spool"
 _BATCH = 128
+_FILE_BYTES = 8 * 1024 * 1024
+"""Beyond, the next file is begun: a file is read whole when it is delivered."""
 _ROUNDS = 5
 """So often a file with calls that the database refuses is tried, then it is put aside for the operator."""
 
@@ -104,26 +106,30 @@ class Spool:
         return [None] * len(batch)
 
     def _write(self, data: bytes) -> None:
-        if self._current is None:
+        if self._current is None or self._current.size() > _FILE_BYTES:
             self._current = self._new_file()
         file, before = self._current, self._current.size()
         try:
-            written = 0
-            while written < len(data):
-                written += os.write(file.descriptor, data[written:])
+            _write_all(file.descriptor, data)
             os.fsync(file.descriptor)
         except OSError:
             self._current = None  # nothing may stand behind what may be torn
             os.ftruncate(file.descriptor, before)
+            self._current = file
             raise
         self._bytes += len(data)
 
     def _new_file(self) -> _File:
         path = self._folder / f"{new_id()}{_SUFFIX}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.write(descriptor, _HEADER)
-        self._sync_folder()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _write_all(descriptor, _HEADER)
+            self._sync_folder()
+        except OSError:  # what stands behind a torn header could not be read
+            path.unlink()
+            os.close(descriptor)
+            raise
         self._held[path] = _File(path, descriptor)
         return self._held[path]
 
@@ -184,6 +190,13 @@ class Spool:
             os.close(descriptor)
 
 
+def _write_all(descriptor: int, data: bytes) -> None:
+    """All of it; a disk that fills up takes a part and raises at the next."""
+    written = 0
+    while written < len(data):
+        written += os.write(descriptor, data[written:])
+
+
 def read_calls(data: bytes) -> tuple[list[Spooled], bool]:
     """The calls of a file, up to where it is torn; and whether it is damaged, which a torn end is not."""
     if not data.startswith(_HEADER):
@@ -206,7 +219,7 @@ def _payloads(data: bytes) -> Iterator[bytes | None]:
         length, checksum = _FRAME.unpack_from(data, place)
         place += _FRAME.size
         payload = data[place : place + length]
-        if len(payload) < length:
+        if length == 0 or len(payload) < length:  # no record is empty: a power failure may leave zeros at the end
             return
         if zlib.crc32(payload) != checksum:
             yield None

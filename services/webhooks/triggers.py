@@ -11,8 +11,8 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.db.pool import Database
-from libs.common.db.webhook_triggers import WebhookTriggerRow, find_webhook_trigger
+from libs.common.db.pool import Connection, Database
+from libs.common.db.webhook_triggers import WebhookTriggerRow, find_webhook_trigger, find_webhook_trigger_called
 from libs.common.domain.trigger import WebhookConfig
 from libs.common.domain.webhook_settings import Rate, parse_rate
 from libs.common.errors import Unavailable
@@ -42,7 +42,7 @@ class WebhookTrigger(msgspec.Struct, frozen=True):
 
 
 class TriggerCache:
-    """Finds triggers by id."""
+    """Finds triggers by id, or by `{tenant's slug}/{slug}`."""
 
     def __init__(
         self, database: Database, vault: Vault, cache_seconds: float, surroundings: Surroundings, uses: SecretUses,
@@ -54,24 +54,24 @@ class TriggerCache:
         self._database, self._vault, self._cache_seconds = database, vault, cache_seconds
         self._surroundings, self._uses = surroundings, uses
         self._default_rate, self._outlives = default_rate, outlives
-        self._known: OrderedDict[UUID, tuple[float, WebhookTrigger | None]] = OrderedDict()
+        self._known: OrderedDict[UUID | str, tuple[float, WebhookTrigger | None]] = OrderedDict()
 
-    async def find(self, trigger_id: UUID) -> WebhookTrigger | None:
-        """The trigger, if there is one. Raises `Unavailable`."""
-        known = self._known.get(trigger_id)
+    async def find(self, place: UUID | str) -> WebhookTrigger | None:
+        """The trigger of an address, if there is one. Raises `Unavailable`."""
+        known = self._known.get(place)
         if known is not None and known[0] > monotonic():
             return known[1]
         try:
             async with self._database.connection() as connection:
-                row = await find_webhook_trigger(connection, trigger_id)
+                row = await _look_up(connection, place)
         except Unavailable:
             if known is None or known[1] is None or not self._outlives:
                 raise
-            self._known[trigger_id] = (monotonic() + _AWAY_SECONDS, known[1])
+            self._known[place] = (monotonic() + _AWAY_SECONDS, known[1])
             return known[1]
         trigger = None if row is None else self._ready(row)
-        self._known[trigger_id] = (monotonic() + self._cache_seconds, trigger)
-        self._known.move_to_end(trigger_id)
+        self._known[place] = (monotonic() + self._cache_seconds, trigger)
+        self._known.move_to_end(place)
         while len(self._known) > _KEEP:
             self._known.popitem(last=False)
         return trigger
@@ -80,7 +80,7 @@ class TriggerCache:
         conditions: Any = None if row.conditions is None else msgspec.json.decode(row.conditions)
         config, secrets = _decode_config(row.config), tuple[TriggerSecret, ...]()
         if row.sealed_secrets is not None:
-            secrets = open_trigger_secrets(self._vault, row.tenant_id, row.id, row.sealed_secrets)
+            secrets = open_trigger_secrets(self._vault, row.tenant_id, row.id, row.sealed_secrets, row.data_key)
         owner = UsedSecret(row.tenant_id, row.id, row.id)
         schema: Any = None if row.input_schema is None else msgspec.json.decode(row.input_schema)
         rate = config.rate or self._default_rate
@@ -92,3 +92,10 @@ class TriggerCache:
             make_rules(config, conditions, schema),
             parse_rate(rate) if rate else None,
         )
+
+
+async def _look_up(connection: Connection, place: UUID | str) -> WebhookTriggerRow | None:
+    if isinstance(place, UUID):
+        return await find_webhook_trigger(connection, place)
+    tenant_slug, _, slug = place.partition("/")
+    return await find_webhook_trigger_called(connection, tenant_slug, slug)

@@ -34,6 +34,8 @@ CREATE TABLE test_time.passed (by interval NOT NULL);
 INSERT INTO test_time.passed VALUES ('0');
 CREATE FUNCTION test_time.now() RETURNS timestamptz LANGUAGE sql STABLE
 AS 'SELECT pg_catalog.now() + by FROM test_time.passed';
+GRANT USAGE ON SCHEMA test_time TO PUBLIC;
+GRANT SELECT ON test_time.passed TO PUBLIC;
 DO $$ BEGIN
     EXECUTE format('ALTER DATABASE %I SET search_path = public, test_time, pg_catalog', current_database());
 END $$

@@ -2,8 +2,9 @@
 and the parts that the other services are made of.
 """
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,6 +52,14 @@ class World:
         own, given = self.parts, msgspec.structs.replace(self.parts.settings, **settings)
         return Parts(given, self.clock, own.database, self.bus, own.vault, own.acceptor)
 
+    @asynccontextmanager
+    async def with_settings(self, peer: str = "127.0.0.1", **settings: Any) -> AsyncGenerator[httpx.AsyncClient]:
+        """A client of a gateway with other settings; `peer`: from where it connects."""
+        parts = replace(self.parts, settings=msgspec.structs.replace(self.parts.settings, **settings))
+        transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False, client=(peer, 1))  # pyright: ignore[reportArgumentType]
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+            yield client
+
     async def fetch(self, query: str, *arguments: object) -> list[Any]:
         """Rows of the database."""
         async with self.parts.database.connection() as connection:
@@ -91,7 +100,13 @@ class World:
 
 
 @pytest.fixture
-async def world(database_dsn: str) -> AsyncIterator[World]:
+def master_key() -> str:
+    """Under which the world's secrets are sealed."""
+    return new_master_key()
+
+
+@pytest.fixture
+async def world(database_dsn: str, master_key: str) -> AsyncIterator[World]:
     settings = load_settings(
         platform_key=Secret(PLATFORM_KEY), public_url="https://hooks.example.com", cache_seconds=1.0
     )
@@ -101,7 +116,7 @@ async def world(database_dsn: str) -> AsyncIterator[World]:
     await bus.connect()
     acceptor = Acceptor(database, bus)
     clock = MovableClock()
-    parts = GatewayParts(settings, database, acceptor, Vault(new_master_key()), clock)
+    parts = GatewayParts(settings, database, acceptor, Vault(master_key), clock)
     transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)  # pyright: ignore[reportArgumentType]
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
         yield World(parts, clock, client, bus)

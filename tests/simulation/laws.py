@@ -138,7 +138,7 @@ class Laws:
                 for record in row.attempts.values() if record["status"] == "cancelled"
             }  # fmt: skip
             for one in self.performed:
-                if one.execution_id == row.id and one.outcome and not is_unstorable(row):
+                if one.execution_id == row.id and one.outcome:
                     wrong = (one.key, one.iteration, one.attempt) in cancelled
                     self._demand(not wrong, f"{_short(row.id)}.{one.key} is cancelled on record and {one.outcome}")
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from libs.common.db import collections, event_ids, event_triggers, events, local_results, records
+from libs.common.db import collections, ended_runs, event_ids, event_triggers, events, local_results, records
 from tests.simulation.tables import Answer, Flaw, Statement, Tables, named
 
 _EVENT = (
@@ -26,11 +26,17 @@ class OnData:
         self.statements: dict[str, Statement] = {
             **named(events, log=self._log, outcomes=self._outcomes),
             **named(event_ids, claim=self._claim, find=self._find_claims),
-            **named(event_triggers, find=self._find_triggers),
+            **named(event_triggers, find=self._find_triggers, on_ends=self._nobody),
+            **named(ended_runs, load=self._nobody),
             **named(collections, hold=self._hold, make=self._make),
             **named(records, insert=self._insert),
             **named(local_results, find=self._find_results, keep=self._keep_results),
         }  # fmt: skip
+
+    # ends of executions as events: nobody listens
+
+    def _nobody(self, *_: object) -> Answer:
+        return []
 
     # events
 

@@ -49,7 +49,7 @@ class OnSignals:
         self._make_due(living)
         for *place, kind, value in zip(*columns, strict=True):
             if place[1] in living and tuple(place) not in t.signals:
-                t.write("signals", tuple(place), {"kind": kind, "value": value})
+                t.write("signals", tuple(place), {"kind": kind, "value": value, "sent_at": t.now()})
                 new.append(place[1])
         return [{"execution_id": id_} for id_ in new]
 
@@ -63,7 +63,10 @@ class OnSignals:
     def _read(self, tenants: Sequence[UUID], ids: Sequence[UUID]) -> Answer:
         wanted = set(zip(tenants, ids, strict=True))
         found = sorted(self._tables.signals.items())
-        return [{**dict(zip(_PLACE, place, strict=True)), **one} for place, one in found if place[:2] in wanted]
+        return [
+            {**dict(zip(_PLACE, place, strict=True)), "kind": one["kind"], "value": one["value"]}
+            for place, one in found if place[:2] in wanted
+        ]  # fmt: skip
 
     def _wake(self, *places: Sequence[Any]) -> Answer:
         if self._tables.flaw is Flaw.PARKED_ARE_NOT_LOOKED_AFTER:

@@ -20,7 +20,10 @@ _BATCH = 700
 _SEEDS_FOR_A_FLAW = 1_000
 _BEGINNINGS = {"manual", "workflow", "failure"}
 _TIES = _BEGINNINGS | {"event", "execution", "approval", "doubt", "concurrency_skipped", "concurrency_replaced"}
-_SHOWS_NEAR = {Flaw.PAUSE_IS_FORGOTTEN: 100, Flaw.SIGNALS_DO_NOT_LOCK: 420}
+_SHOWS_NEAR = {
+    Flaw.PAUSE_IS_FORGOTTEN: 110, Flaw.SIGNALS_DO_NOT_LOCK: 730, Flaw.PARKED_ARE_NOT_LOOKED_AFTER: 230,
+    Flaw.RESULTS_ARE_NOT_KEPT: 120, Flaw.ANSWERS_FOR_ALL: 3,
+}  # fmt: skip
 """Where to begin to look for flaws that few worlds show."""
 
 

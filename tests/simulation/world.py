@@ -218,7 +218,11 @@ class World:
         return not self._coming and not self._open()
 
     def _is_quiet(self) -> bool:
-        """Nothing goes on by itself: everything has ended or waits for somebody, or is paused."""
+        """Nothing goes on by itself: everything has ended, waits for somebody or is paused; and nobody is frozen who
+        might mend something.
+        """
+        if any(one.frozen and one.alive for one in self.loop.processes):
+            return False
         return not self._coming and all(row.status == "waiting" and row.wake_at == INFINITY for row in self._open())
 
     def _judge(self) -> None:

@@ -21,41 +21,9 @@ from aio_pika.exceptions import PublishError
 from libs.common.bus.delivery import Handlers, OnceDelivery, Outcome
 from libs.common.bus.link import Link, cancelled_from_outside, reason_of
 from libs.common.bus.protocol import Handler
+from libs.common.bus.topology import Topology, topology_of
 from libs.common.errors import Unavailable
 from libs.common.telemetry import metrics
-
-
-class Topology(msgspec.Struct, frozen=True):
-    """The queues and the exchange of one installation, as data."""
-
-    ready: str
-    bulk: str
-    dead: str
-    """Name of the dead letter queue and of the exchange in front of it."""
-    ready_arguments: dict[str, Any]
-    dead_arguments: dict[str, Any]
-
-
-def topology_of(prefix: str, delivery_limit: int = 10) -> Topology:
-    """The topology whose names start with `prefix`. RabbitMQ ignores arguments it does not know: mind the spelling.
-
-    A message is delivered `delivery_limit` + 1 times at most. At-least-once dead-lettering needs `reject-publish`.
-    """
-    dead = f"{prefix}.dead"
-    return Topology(
-        ready=f"{prefix}.ready",
-        bulk=f"{prefix}.ready.bulk",
-        dead=dead,
-        ready_arguments={
-            "x-queue-type": "quorum",
-            "x-delivery-limit": delivery_limit,
-            "x-dead-letter-exchange": dead,
-            "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",
-            "x-max-length-bytes": 1024**3,
-        },
-        dead_arguments={"x-queue-type": "quorum", "x-max-length": 100_000},
-    )
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -169,7 +137,7 @@ class AmqpConsumer:
         self._queue = queue
         self._url, self._topology, self._timing, self._prefetch = url, topology, timing, prefetch
         self._handlers = Handlers(handler, prefetch)
-        self._link = Link("consumer", self._open, timing.pauses)
+        self._link = Link("events" if topology.source else "consumer", self._open, timing.pauses)
         self._stopped = False
 
     @property
@@ -181,9 +149,13 @@ class AmqpConsumer:
     def connected(self) -> bool:
         return self._stopped or self._link.session is not None
 
+    def begin(self) -> None:
+        """Going to consume, as soon as the broker is there."""
+        self._link.start()
+
     async def start(self) -> None:
         """Consuming, or (the broker being away) going to as soon as it is back."""
-        self._link.start()
+        self.begin()
         try:
             await self._link.wait_ready(self._timing.connect)
         except Unavailable:
@@ -331,6 +303,7 @@ class _AmqpDelivery(OnceDelivery):
     def __init__(self, wire: Any, message: Any) -> None:
         headers: dict[str, Any] = message.header.properties.headers or {}
         super().__init__(message.body, int(headers.get("x-delivery-count", 0)) + 1, bool(message.redelivered))
+        self.headers, self.message_id = headers, message.header.properties.message_id or ""
         self._wire, self._tag = wire, message.delivery_tag
 
     @property
@@ -374,8 +347,13 @@ async def _declare(channel: AbstractChannel, topology: Topology) -> None:
     exchange = await channel.declare_exchange(topology.dead, "fanout", durable=True)
     dead = await channel.declare_queue(topology.dead, durable=True, arguments=topology.dead_arguments)
     await dead.bind(exchange)
-    for lane in (topology.ready, topology.bulk):
-        await channel.declare_queue(lane, durable=True, arguments=topology.ready_arguments)
+    if topology.bulk:
+        await channel.declare_queue(topology.bulk, durable=True, arguments=topology.ready_arguments)
+    ready = await channel.declare_queue(topology.ready, durable=True, arguments=topology.ready_arguments)
+    if topology.source:
+        # Somebody else's: it is there, of whatever type, or this fails and is tried again.
+        source = await channel.get_exchange(topology.source, ensure=True)
+        await ready.bind(source, routing_key="#")
 
 
 async def _quietly(action: Callable[[], Awaitable[object]], seconds: float = 3.0) -> None:

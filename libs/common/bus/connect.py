@@ -1,7 +1,8 @@
 """Chooses the bus by its address. The AMQP client is imported only by whom it serves: it costs memory."""
 
 from libs.common.bus.memory import MemoryBus
-from libs.common.bus.protocol import Bus
+from libs.common.bus.protocol import Bus, Consumer, Handler
+from libs.common.bus.topology import exchange_topology
 from libs.common.errors import OperatorError
 
 
@@ -19,3 +20,17 @@ def make_bus(url: str, prefix: str = "signalbox") -> Bus:
 
         return AmqpBus(url, prefix)
     raise OperatorError("The address of the bus must start with memory://, amqp:// or amqps://.")
+
+
+def consume_exchange(url: str, prefix: str, exchange: str, handler: Handler, prefetch: int) -> Consumer:
+    """Hands everything that is published to the `exchange` of the broker at `url` to `handler`, as `Bus.consume` does.
+
+    Messages wait in a durable queue of ours, `<prefix>.events`; what is rejected goes to `<prefix>.events.dead`. Any
+    number of processes share it. A broker or an exchange that is not there is waited for, in the background.
+    """
+    from libs.common.bus.amqp import AmqpConsumer, Timing  # noqa: PLC0415 - see above
+
+    topology = exchange_topology(prefix, exchange)
+    consumer = AmqpConsumer(url, topology, Timing(), topology.ready, handler, prefetch)
+    consumer.begin()
+    return consumer

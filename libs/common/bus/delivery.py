@@ -7,7 +7,8 @@ goes on, and only its settlement comes to nothing.
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import structlog
 
@@ -28,6 +29,8 @@ class OnceDelivery(ABC):
     def __init__(self, body: bytes, attempt: int, redelivered: bool) -> None:
         self.body, self.attempt, self.redelivered = body, attempt, redelivered
         self.settled = False
+        self.headers: Mapping[str, Any] = {}
+        self.message_id = ""
 
     @property
     @abstractmethod

@@ -9,8 +9,8 @@ There are two lanes: what is marked `bulk` is taken beside the rest and never st
 executions of one tenant do not hold up the few of another.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 
 class Delivery(Protocol):
@@ -24,6 +24,16 @@ class Delivery(Protocol):
     @property
     def body(self) -> bytes:
         """What was published."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """What its publisher said beside it; our own messages have none."""
+        ...
+
+    @property
+    def message_id(self) -> str:
+        """What its publisher calls it, or empty."""
         ...
 
     @property

@@ -10,6 +10,7 @@ from uuid import UUID
 from libs.common.cache.outstanding import NobodyCounts, Outstanding
 from libs.common.cache.protocol import LiveEvent, LiveFeed
 from libs.common.cache.rates import LocalRates, RateLimiter
+from libs.common.cache.redis_outstanding import RedisOutstanding
 
 
 def make_live_feed(url: str) -> LiveFeed:
@@ -34,8 +35,6 @@ def make_outstanding(url: str) -> Outstanding:
     """What tenants have outstanding, counted over the Redis or Valkey at `url`; empty: PostgreSQL alone knows."""
     if not url:
         return NobodyCounts()
-    from libs.common.cache.redis_outstanding import RedisOutstanding  # noqa: PLC0415 - see above
-
     return RedisOutstanding(url)
 
 

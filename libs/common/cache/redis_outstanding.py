@@ -3,22 +3,16 @@
 Every call is one round trip. After a failure Redis is not asked for a second.
 """
 
-import asyncio
 from collections.abc import Collection, Mapping
 from time import monotonic
 from typing import Any
 from uuid import UUID
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
+from libs.common.cache.line import Command, Line
 from libs.common.cache.outstanding import Counted
 
 _ANSWER_SECONDS = 0.5
 _QUIET_SECONDS = 1.0
-_AWAY = (RedisError, OSError, TimeoutError)
 _COUNTS = "signalbox:outstanding"
 _BACKLOG = "signalbox:backlog"
 _TOTAL = b"total"
@@ -28,25 +22,21 @@ class RedisOutstanding:
     """See `outstanding.Outstanding`."""
 
     def __init__(self, url: str) -> None:
-        self._redis: Any = redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            url, socket_connect_timeout=1.0, socket_timeout=1.0, retry=Retry(NoBackoff(), 0), max_connections=4
-        )
+        self._line = Line(url)
         self._quiet_until = 0.0
 
     async def add(
         self, changes: Mapping[UUID, int], watched: Collection[UUID] = (), backlogged: Collection[UUID] = ()
     ) -> Counted | None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for tenant, number in changes.items():
-            pipeline.hincrby(_COUNTS, tenant.bytes, number)
+        commands: list[Command] = [("HINCRBY", _COUNTS, tenant.bytes, number) for tenant, number in changes.items()]
         if change := sum(changes.values()):
-            pipeline.hincrby(_COUNTS, _TOTAL, change)
+            commands.append(("HINCRBY", _COUNTS, _TOTAL, change))
         if backlogged:
-            pipeline.sadd(_BACKLOG, *[tenant.bytes for tenant in backlogged])
+            commands.append(("SADD", _BACKLOG, *[tenant.bytes for tenant in backlogged]))
         asked = list({*changes, *watched})
-        pipeline.hmget(_COUNTS, _TOTAL, *[tenant.bytes for tenant in asked])
-        pipeline.smembers(_BACKLOG)
-        answers = await self._ask(pipeline)
+        commands.append(("HMGET", _COUNTS, _TOTAL, *[tenant.bytes for tenant in asked]))
+        commands.append(("SMEMBERS", _BACKLOG))
+        answers = await self._ask(commands)
         if answers is None:
             return None
         (total, *numbers), backlog = answers[-2:]
@@ -56,43 +46,37 @@ class RedisOutstanding:
         )  # fmt: skip
 
     async def all(self) -> Counted | None:
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.hgetall(_COUNTS)
-        pipeline.smembers(_BACKLOG)
-        answers = await self._ask(pipeline)
+        answers = await self._ask([("HGETALL", _COUNTS), ("SMEMBERS", _BACKLOG)])
         if answers is None:
             return None
-        counts, backlog = answers
+        flat, backlog = answers
+        counts = dict(zip(flat[::2], flat[1::2], strict=True))
         total = _number(counts.pop(_TOTAL, None))
         numbers = {UUID(bytes=tenant): _number(number) for tenant, number in counts.items()}
         return Counted(numbers, total, frozenset(UUID(bytes=one) for one in backlog))
 
     async def forget_backlog(self, tenants: Collection[UUID]) -> None:
         if tenants:
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.srem(_BACKLOG, *[tenant.bytes for tenant in tenants])
-            await self._ask(pipeline)
+            await self._ask([("SREM", _BACKLOG, *[tenant.bytes for tenant in tenants])])
 
     async def set(self, counts: Mapping[UUID, int], backlog: Collection[UUID]) -> bool:
-        pipeline = self._redis.pipeline(transaction=True)
-        pipeline.delete(_COUNTS, _BACKLOG)
+        commands: list[Command] = [("MULTI",), ("DEL", _COUNTS, _BACKLOG)]
         if counts:
-            numbers = {tenant.bytes: number for tenant, number in counts.items()}
-            pipeline.hset(_COUNTS, mapping={**numbers, _TOTAL: sum(counts.values())})
+            fields = [part for tenant, number in counts.items() for part in (tenant.bytes, number)]
+            commands.append(("HSET", _COUNTS, _TOTAL, sum(counts.values()), *fields))
         if backlog:
-            pipeline.sadd(_BACKLOG, *[tenant.bytes for tenant in backlog])
-        return await self._ask(pipeline) is not None
+            commands.append(("SADD", _BACKLOG, *[tenant.bytes for tenant in backlog]))
+        return await self._ask([*commands, ("EXEC",)]) is not None
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        await self._line.close()
 
-    async def _ask(self, pipeline: Any) -> list[Any] | None:
+    async def _ask(self, commands: list[Command]) -> list[Any] | None:
         if monotonic() < self._quiet_until:
             return None
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                return await pipeline.execute()
-        except _AWAY:
+            return await self._line.ask(commands, _ANSWER_SECONDS)
+        except (OSError, TimeoutError):
             self._quiet_until = monotonic() + _QUIET_SECONDS
             return None
 

@@ -33,13 +33,16 @@ async def insert_backfill(
 
 
 _CLAIM = """
-SELECT tenant_id, id, trigger_id, from_at, until_at, actor FROM backfills
- WHERE finished_at IS NULL AND due_at <= now() ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+SELECT b.tenant_id, b.id, b.trigger_id, b.from_at, b.until_at, b.actor
+  FROM backfills b JOIN tenants t ON t.tenant_id = b.tenant_id AND t.status = 'active'
+ WHERE b.finished_at IS NULL AND b.due_at <= now() ORDER BY b.due_at LIMIT 1 FOR UPDATE OF b SKIP LOCKED
 """
 
 
 async def claim_backfill(connection: Connection) -> Backfill | None:
-    """A back-fill that is due, locked for this transaction; one that another scheduler works on is left out."""
+    """A back-fill that is due, locked for this transaction; one that another scheduler works on is left out. For a
+    tenant that is suspended nothing is started.
+    """
     row = await connection.fetchrow(_CLAIM)
     return None if row is None else Backfill(*row.values())
 

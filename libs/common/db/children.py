@@ -60,10 +60,10 @@ SELECT x.place, w.id, w.version, w.enabled, v.definition -> 'input_schema' AS in
   FROM unnest($1::uuid[], $2::text[], $3::uuid[]) WITH ORDINALITY AS x (tenant_id, name, id, place)
  CROSS JOIN LATERAL (
         SELECT id, version, enabled FROM workflows
-         WHERE tenant_id = x.tenant_id AND id = x.id AND deleted_at IS NULL
+         WHERE tenant_id = x.tenant_id AND id = x.id AND kind = 'workflow' AND deleted_at IS NULL
          UNION ALL
         SELECT id, version, enabled FROM workflows
-         WHERE tenant_id = x.tenant_id AND name = x.name AND deleted_at IS NULL LIMIT 1) AS w
+         WHERE tenant_id = x.tenant_id AND name = x.name AND kind = 'workflow' AND deleted_at IS NULL LIMIT 1) AS w
   JOIN workflow_versions v ON v.tenant_id = x.tenant_id AND v.workflow_id = w.id AND v.version = w.version
 """
 _INSERT = """

@@ -14,7 +14,8 @@ import msgspec
 
 from libs.common.db.children import open_children
 from libs.common.db.ended import settle_ends
-from libs.common.db.pool import Connection, Record
+from libs.common.db.ended_runs import raise_ends
+from libs.common.db.pool import Connection, Record, one_transaction
 from libs.common.db.slots import Place, columns, leave
 
 _PARENT_ENDED = "the execution that waited for it has ended"
@@ -75,7 +76,7 @@ async def cancel_replaced(connection: Connection, replaced: Sequence[Replaced]) 
 
 async def _cancel(connection: Connection, wanted: Sequence[tuple[UUID, UUID, str]], error_class: str) -> set[Place]:
     """Cancels (tenant, execution, message); what has ended gives back its slot."""
-    async with connection.transaction():
+    async with one_transaction(connection):
         rows = await _cancel_rows(connection, wanted, error_class)
         ended = _ended(rows)
         await leave(connection, [*ended, *await settle_interrupted(connection, ended)])
@@ -103,6 +104,7 @@ async def _cancel_rows(
     if left := [one for one in wanted if one[1] not in found]:
         # They have ended, or moved in that very moment; they are locked now, and a new statement sees them as they are.
         rows += await connection.fetch(_CANCEL, *columns(left, 3), error_class)
+    await raise_ends(connection, _ended(rows))
     return rows
 
 

@@ -122,10 +122,10 @@ def _start(
     event, outcomes, started = happening.event, list[Outcome](), list[Started]()
     fitting = [t for pattern in patterns_for(event.type) for t in triggers.get((event.tenant_id, pattern), ())]
     for trigger in sorted(fitting, key=lambda trigger: trigger.id):
-        outcome = happening.judge(trigger, len(started))
+        outcome, data = happening.judge(trigger, len(started))
         if outcome.outcome == "started":
             row = ExecutionRow(
-                event.tenant_id, new_id(), trigger.workflow_id, trigger.version, trigger.id, "event", happening.input,
+                event.tenant_id, new_id(), trigger.workflow_id, trigger.version, trigger.id, "event", data,
                 event.actor, event.traceparent,
             )  # fmt: skip
             started.append(Started(row, trigger.key))

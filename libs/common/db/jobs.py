@@ -69,13 +69,16 @@ async def find_job(connection: Connection, tenant_id: UUID, job_id: UUID) -> Job
 
 
 _CLAIM = """
-SELECT tenant_id, id, kind, filter, position, actor FROM jobs WHERE finished_at IS NULL
- ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+SELECT j.tenant_id, j.id, j.kind, j.filter, j.position, j.actor
+  FROM jobs j JOIN tenants t ON t.tenant_id = j.tenant_id AND (t.status = 'active' OR j.kind = 'cancel')
+ WHERE j.finished_at IS NULL ORDER BY j.created_at LIMIT 1 FOR UPDATE OF j SKIP LOCKED
 """
 
 
 async def claim_job(connection: Connection) -> OpenJob | None:
-    """An open job, locked for this transaction; one that another scheduler works on is left out."""
+    """An open job, locked for this transaction; one that another scheduler works on is left out. For a
+    tenant that is suspended nothing is started.
+    """
     row = await connection.fetchrow(_CLAIM)
     return None if row is None else OpenJob(*row.values())
 

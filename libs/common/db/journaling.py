@@ -13,12 +13,14 @@ import msgspec
 from libs.common.db.children import Child, Started, start_children
 from libs.common.db.controlling import settle_interrupted
 from libs.common.db.ended import settle_ends
+from libs.common.db.events import raise_events
 from libs.common.db.executions import ExecutionChange, SettledAction, change_executions, settle_actions
 from libs.common.db.local_work import LocalAction, LocalWork, perform_local_actions
 from libs.common.db.pool import Connection
 from libs.common.db.signals import Place as Listening
 from libs.common.db.signals import wake_signalled
 from libs.common.db.slots import Place, leave
+from libs.common.domain.events import NewEvent
 from libs.common.domain.execution import ActionStatus
 from libs.common.domain.turns import Outcome
 
@@ -28,7 +30,8 @@ class More(msgspec.Struct, frozen=True):
 
     `local`: actions that begin. `listening`: where the execution, which is parked, waits to be told something.
     `queued`: it is parked because it queues for a slot. `has_ended`: others may have to know of its end;
-    `before_its_time`: what it waited for is of no use any more. `on_failure`: what runs because it has failed.
+    `before_its_time`: what it waited for is of no use any more. `on_failure`: what runs because it has failed. `event`:
+    its end, where somebody listens.
     """
 
     local: Sequence[LocalAction] = ()
@@ -37,6 +40,7 @@ class More(msgspec.Struct, frozen=True):
     has_ended: bool = False
     before_its_time: bool = False
     on_failure: Child | None = None
+    event: NewEvent | None = None
 
 
 NOTHING_MORE = More()
@@ -81,7 +85,9 @@ async def write_entries(connection: Connection, worker: UUID, entries: Sequence[
         ids = await change_executions(connection, worker, [entry.change for entry in entries])
         counted = [entry for entry in entries if entry.change.id in ids]
         work = await _perform_local(connection, counted)
-        started = [*work.started, *await _start_on_failure(connection, counted)]
+        started = [
+            *work.started, *await _start_on_failure(connection, counted), *await _raise_ends(connection, counted)
+        ]  # fmt: skip
         await wake_signalled(connection, [place for entry in counted for place in entry.more.listening])
         await _settle_ends(connection, counted)
     outcomes = iter(work.outcomes)
@@ -121,6 +127,13 @@ def _json(value: object) -> str | None:
 async def _start_on_failure(connection: Connection, entries: Sequence[Entry]) -> list[Started]:
     children = [entry.more.on_failure for entry in entries if entry.more.on_failure is not None]
     return [one for one in await start_children(connection, children) if isinstance(one, Started)]
+
+
+async def _raise_ends(connection: Connection, entries: Sequence[Entry]) -> list[Started]:
+    events = [entry.more.event for entry in entries if entry.more.event is not None]
+    raised = await raise_events(connection, events) if events else []
+    rows = [started.row for event in raised for started in event.started]
+    return [Started(row.tenant_id, row.id, row.workflow_id, row.version, row.traceparent) for row in rows]
 
 
 async def _settle_ends(connection: Connection, entries: Sequence[Entry]) -> None:

@@ -2,7 +2,8 @@
 advisory lock.
 
 Any number of processes may call this at the same moment: one works, the others wait and find nothing to do. It also
-makes today's partitions, so that a fresh database takes rows at once.
+keeps tenants apart in every table (`isolation.py`) and makes today's partitions, so that a fresh database takes rows at
+once.
 """
 
 from importlib.resources import files
@@ -10,6 +11,7 @@ from importlib.resources import files
 import asyncpg
 
 from libs.common.clock import Clock, SystemClock
+from libs.common.db.isolation import isolate_tenants
 from libs.common.db.partitions import make_partitions
 from libs.common.db.pool import AWAY, Record, address, reason
 from libs.common.errors import OperatorError
@@ -38,6 +40,7 @@ async def migrate(dsn: str, clock: Clock | None = None) -> list[str]:
     try:
         await connection.execute(_LOCK, _LOCK_KEY)
         applied = await _apply_missing(connection)
+        await isolate_tenants(connection)
         await make_partitions(connection, (clock or SystemClock()).now())
     except (*AWAY, asyncpg.InsufficientPrivilegeError) as error:
         raise OperatorError(f"PostgreSQL at {address(dsn)}: {reason(error)}") from error

@@ -57,6 +57,11 @@ async def _missing(connection: Connection, wanted: Mapping[str, str]) -> list[st
     return [name for name in wanted if name not in existing]
 
 
+async def missing_partitions(connection: Connection, now: datetime) -> list[str]:
+    """Names of those that `make_partitions` would make."""
+    return await _missing(connection, wanted_partitions(now))
+
+
 def wanted_partitions(now: datetime) -> dict[str, str]:
     """Partition name → statements that make it, for every day that must exist at `now`."""
     days = [_midnight(now) + timedelta(days=offset) for offset in range(-DAYS_BACK, DAYS_AHEAD + 1)]

@@ -4,14 +4,20 @@ One pool a process. Session settings keep plans on indexes: the batch writes are
 is cached while the tables are new and small, and a plan that scans or hashes them then would still do so when they
 are large. A statement is planned once for a connection: planning a set write anew costs as much as the write itself.
 
+Two roles use the same pool. By itself a connection has the role that it logged in with, the *service role*, which
+sees the rows of all tenants: for what works before the tenant is known and for batches of many tenants. `for_tenant`
+gives transactions in the role `signalbox_app`, to which PostgreSQL shows one tenant's rows and no others
+(`isolation.py`); role and tenant go with the BEGIN and end with the transaction.
+
 A database that is away shows as `Unavailable`, whatever the driver calls it.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -41,6 +47,10 @@ _INDEX_PLANS = {
     "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }  # fmt: skip
+APP_ROLE = "signalbox_app"
+"""The database role that sees the rows of one tenant."""
+TENANT_SETTING = "signalbox.tenant_id"
+"""The setting of a transaction that says which tenant's."""
 _CONNECT_SECONDS = 5.0
 _COMMAND_SECONDS = 30.0
 
@@ -107,6 +117,10 @@ class Database:
         async with self.connection() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
             yield connection
 
+    def for_tenant(self, tenant_id: UUID) -> "TenantDatabase":
+        """The same database, with the rows of that tenant alone."""
+        return TenantDatabase(self, tenant_id)
+
     async def ping(self) -> bool:
         """Whether the database answers."""
         try:
@@ -118,6 +132,53 @@ class Database:
 
 
 _PING = "SELECT 1"
+
+
+class TenantDatabase:
+    """Transactions that see and write one tenant's rows: PostgreSQL hides the others and refuses to store them."""
+
+    def __init__(self, database: Database, tenant_id: UUID) -> None:
+        # Digits of a number: nothing that a tenant sends can become part of a statement.
+        self._as_tenant = f"SET LOCAL ROLE {APP_ROLE}; SET LOCAL {TENANT_SETTING} = '{tenant_id.hex}'"
+        self._database = database
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """A connection inside one transaction, for single statements too: the role lasts no longer.
+
+        `Connection.transaction` is not for use in it. Raises `Unavailable` when the database is away.
+        """
+        return self._begun(f"BEGIN; {self._as_tenant}")
+
+    def snapshot(self) -> AbstractAsyncContextManager[Connection]:
+        """As `transaction`, for several reads that see one moment."""
+        return self._begun(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {self._as_tenant}")
+
+    @asynccontextmanager
+    async def _begun(self, begin: str) -> AsyncGenerator[Connection]:
+        """One round trip begins the transaction and says whose it is, which the driver's own transactions cannot."""
+        async with self._database.connection() as connection:
+            try:
+                await connection.execute(begin)
+                yield connection
+                await connection.execute(_COMMIT)
+            except BaseException:  # also of one who is cancelled while it begins or ends
+                if not connection.is_closed():
+                    await connection.execute(_ROLLBACK)
+                raise
+
+
+_COMMIT = "COMMIT"
+_ROLLBACK = "ROLLBACK"
+
+
+@asynccontextmanager
+async def one_transaction(connection: Connection) -> AsyncGenerator[None]:
+    """The transaction that the connection is in, or one of its own."""
+    if connection.is_in_transaction():
+        yield
+    else:
+        async with connection.transaction():
+            yield
 
 
 async def _keep_session(_connection: Connection) -> None:

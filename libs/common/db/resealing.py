@@ -1,4 +1,5 @@
-"""What a change of the master key works on: everything sealed with another key, batch by batch, over all tenants.
+"""What a change of the master key works on: everything sealed with another one, batch by batch, over all tenants. What
+the data key of a tenant sealed stays as it is.
 
 Nothing here waits for a row or makes others wait for more than a batch: a row that is held, or that was changed since
 it was read, is passed over.
@@ -16,7 +17,9 @@ Resealed: TypeAlias = "tuple[SealedRow, bytes]"
 
 
 class SealedRow(msgspec.Struct, frozen=True):
-    """A sealed value; `record` is what it is sealed for besides its tenant: a secret's name or a trigger's id."""
+    """A sealed value; `record` is what it is sealed for besides its tenant: a secret's name, a trigger's id, or that it
+    is the data key.
+    """
 
     tenant_id: UUID
     record: UUID | str
@@ -25,7 +28,7 @@ class SealedRow(msgspec.Struct, frozen=True):
 
 _OUTDATED_SECRETS = """
 SELECT tenant_id, name, sealed FROM secrets
- WHERE key_id <> $1 AND ($2::uuid IS NULL OR (tenant_id, name) > ($2, $3::text))
+ WHERE key_id <> $1 AND key_id <> '' AND ($2::uuid IS NULL OR (tenant_id, name) > ($2, $3::text))
  ORDER BY tenant_id, name LIMIT $4
 """
 
@@ -55,7 +58,7 @@ async def reseal_secrets(connection: Connection, key_id: str, changes: Sequence[
 
 _OUTDATED_TRIGGERS = """
 SELECT tenant_id, id, sealed_secrets FROM triggers
- WHERE sealed_secrets IS NOT NULL AND substring(sealed_secrets FOR octet_length($1::bytea)) <> $1
+ WHERE get_byte(sealed_secrets, 0) = get_byte($1, 0) AND substring(sealed_secrets FOR octet_length($1::bytea)) <> $1
    AND ($2::uuid IS NULL OR (tenant_id, id) > ($2, $3::uuid))
  ORDER BY tenant_id, id LIMIT $4
 """
@@ -83,6 +86,40 @@ RETURNING t.id
 async def reseal_triggers(connection: Connection, changes: Sequence[Resealed]) -> int:
     """Exchange what is sealed; returns how many are."""
     return len(await connection.fetch(_RESEAL_TRIGGERS, *_columns(changes)))
+
+
+_OUTDATED_DATA_KEYS = """
+SELECT tenant_id, $2::text AS record, data_key FROM tenants
+ WHERE data_key IS NOT NULL AND substring(data_key FOR octet_length($1::bytea)) <> $1
+   AND ($3::uuid IS NULL OR tenant_id > $3)
+ ORDER BY tenant_id LIMIT $4
+"""
+
+
+async def outdated_data_keys(
+    connection: Connection, mark: bytes, record: str, after: SealedRow | None, limit: int
+) -> list[SealedRow]:
+    """Data keys that do not begin with `mark`, those behind `after`, in order; `record`: what they are sealed for."""
+    place = None if after is None else after.tenant_id
+    rows = await connection.fetch(_OUTDATED_DATA_KEYS, mark, record, place, limit)
+    return [SealedRow(*row.values()) for row in rows]
+
+
+_RESEAL_DATA_KEYS = """
+WITH held AS (
+    SELECT t.tenant_id, new.sealed
+      FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS new (tenant_id, present, sealed)
+      JOIN tenants t ON t.tenant_id = new.tenant_id AND t.data_key = new.present
+       FOR UPDATE OF t SKIP LOCKED)
+UPDATE tenants t SET data_key = held.sealed FROM held WHERE t.tenant_id = held.tenant_id
+RETURNING t.tenant_id
+"""
+
+
+async def reseal_data_keys(connection: Connection, changes: Sequence[Resealed]) -> int:
+    """Exchange what is sealed; returns how many are. Nothing is given back to a tenant whose key was destroyed."""
+    tenants, _, present, sealed = _columns(changes)
+    return len(await connection.fetch(_RESEAL_DATA_KEYS, tenants, present, sealed))
 
 
 def _columns(changes: Sequence[Resealed]) -> tuple[list[UUID], list[UUID | str], list[bytes], list[bytes]]:

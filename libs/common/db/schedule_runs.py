@@ -95,18 +95,19 @@ async def drop_runs(connection: Connection, rows: Sequence[RunRow]) -> None:
 
 
 _NEXT_TURNS = """
-SELECT DISTINCT w.tenant_id, w.trigger_id FROM schedule_runs w
- WHERE w.waits AND NOT EXISTS (
+SELECT w.tenant_id, w.trigger_id, NOT EXISTS (
        SELECT FROM schedule_runs r
          JOIN executions e ON e.tenant_id = r.tenant_id AND e.id = r.id AND e.finished_at IS NULL
-        WHERE r.tenant_id = w.tenant_id AND r.trigger_id = w.trigger_id AND NOT r.waits)
- LIMIT $1
+        WHERE r.tenant_id = w.tenant_id AND r.trigger_id = w.trigger_id AND NOT r.waits) AS is_free
+  FROM (SELECT DISTINCT tenant_id, trigger_id FROM schedule_runs WHERE waits) w
+ ORDER BY is_free DESC LIMIT $1
 """
 
 
-async def next_turns(connection: Connection, limit: int) -> list[Place]:
-    """Schedules of which something waits and nothing runs."""
-    return [Place(*row.values()) for row in await connection.fetch(_NEXT_TURNS, limit)]
+async def next_turns(connection: Connection, limit: int) -> tuple[list[Place], bool]:
+    """Schedules of which something waits and nothing runs, and whether anything waits at all."""
+    rows = await connection.fetch(_NEXT_TURNS, limit)
+    return [Place(row["tenant_id"], row["trigger_id"]) for row in rows if row["is_free"]], bool(rows)
 
 
 _FORGET = """

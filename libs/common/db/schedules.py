@@ -51,14 +51,22 @@ class FiringRow(msgspec.Struct, frozen=True):
     execution_id: UUID | None
     reason: str | None
 
+    @property
+    def lag_ms(self) -> int:
+        """How late the slot was taken."""
+        return round((self.actual_at - self.planned_at).total_seconds() * 1000)
+
 
 class Move(msgspec.Struct, frozen=True):
-    """Where a schedule stands after a pass; `next_run_at` None: it is due never again; `lag_ms` None: no slot ran."""
+    """Where a schedule stands after a pass; `next_run_at` None: it is due never again; `ran_at`, `lag_ms` None: no slot
+    ran.
+    """
 
     tenant_id: UUID
     trigger_id: UUID
     next_run_at: datetime | None
     runs: int
+    ran_at: datetime | None
     lag_ms: int | None
 
 
@@ -107,6 +115,62 @@ async def lock_schedule(connection: Connection, tenant_id: UUID, trigger_id: UUI
     """
     row = await connection.fetchrow(_LOCK, tenant_id, trigger_id)
     return None if row is None else _read(row)
+
+
+_LOCK_FREE = """
+SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, coalesce(tr.next_run_at, now()), w.version, tr.runs,
+       tr.resumed_at, tr.paused_at, tr.paused_note,
+       NOT (tr.enabled AND w.enabled AND w.deleted_at IS NULL AND t.status = 'active') AS is_off, now() AS now
+  FROM unnest($1::uuid[], $2::uuid[]) AS x (tenant_id, id)
+  JOIN triggers tr ON tr.tenant_id = x.tenant_id AND tr.id = x.id AND tr.type = 'schedule'
+  JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id
+  JOIN tenants t ON t.tenant_id = tr.tenant_id
+ ORDER BY tr.tenant_id, tr.id FOR UPDATE OF tr SKIP LOCKED
+"""
+
+
+async def lock_free_schedules(connection: Connection, wanted: Sequence[tuple[UUID, UUID]]) -> list[DueSchedule]:
+    """As `lock_schedule`, for those of the schedules (tenant, trigger) that nobody else holds."""
+    rows = await connection.fetch(_LOCK_FREE, [tenant for tenant, _ in wanted], [trigger for _, trigger in wanted])
+    return [_read(row) for row in rows]
+
+
+_GONE = """
+SELECT x.tenant_id, x.id FROM unnest($1::uuid[], $2::uuid[]) AS x (tenant_id, id)
+ WHERE NOT EXISTS (
+       SELECT FROM triggers tr WHERE tr.tenant_id = x.tenant_id AND tr.id = x.id AND tr.type = 'schedule')
+"""
+
+
+async def schedules_gone(connection: Connection, wanted: Sequence[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
+    """Those (tenant, trigger) that are no schedules any more."""
+    rows = await connection.fetch(_GONE, [tenant for tenant, _ in wanted], [trigger for _, trigger in wanted])
+    return {(row["tenant_id"], row["id"]) for row in rows}
+
+
+_LOCK_DUE = """
+SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, tr.next_run_at, w.version, tr.runs,
+       tr.resumed_at, tr.paused_at, tr.paused_note,
+       NOT (tr.enabled AND w.enabled AND w.deleted_at IS NULL AND t.status = 'active') AS is_off, now() AS now
+  FROM triggers tr
+  JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id
+  JOIN tenants t ON t.tenant_id = tr.tenant_id
+ WHERE tr.tenant_id = $1 AND tr.workflow_id = $2 AND tr.next_run_at <= now()
+ ORDER BY tr.id FOR UPDATE OF tr
+"""
+
+
+async def lock_due_schedules(connection: Connection, tenant_id: UUID, workflow_id: UUID) -> list[DueSchedule]:
+    """Those schedules of a workflow that are due, locked for this transaction; waits for whoever fires one of them."""
+    return [_read(row) for row in await connection.fetch(_LOCK_DUE, tenant_id, workflow_id)]
+
+
+_NOW = "SELECT now()"
+
+
+async def database_now(connection: Connection) -> datetime:
+    """The database's clock, which is the clock of schedules; in a transaction the moment at which it began."""
+    return await connection.fetchval(_NOW)
 
 
 def _read(row: Record) -> DueSchedule:
@@ -186,9 +250,11 @@ async def settle_waiting(connection: Connection, rows: Sequence[FiringRow]) -> N
 
 
 _MOVE_ON = """
-UPDATE triggers tr SET next_run_at = x.next_run_at, runs = x.runs, last_lag_ms = coalesce(x.lag_ms, tr.last_lag_ms)
-  FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::int[], $5::bigint[])
-    AS x (tenant_id, id, next_run_at, runs, lag_ms)
+UPDATE triggers tr
+   SET next_run_at = x.next_run_at, runs = x.runs, last_run_at = coalesce(x.ran_at, tr.last_run_at),
+       last_lag_ms = coalesce(x.lag_ms, tr.last_lag_ms)
+  FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::int[], $5::timestamptz[], $6::bigint[])
+    AS x (tenant_id, id, next_run_at, runs, ran_at, lag_ms)
  WHERE tr.tenant_id = x.tenant_id AND tr.id = x.id
 """
 
@@ -197,6 +263,20 @@ async def move_schedules_on(connection: Connection, moves: Sequence[Move]) -> No
     """The schedules stand where the moves say."""
     if moves:
         await connection.execute(_MOVE_ON, *_columns(moves))
+
+
+_NOTE_RUNS = """
+UPDATE triggers tr SET last_run_at = x.ran_at, last_lag_ms = x.lag_ms
+  FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[]) AS x (tenant_id, id, ran_at, lag_ms)
+ WHERE tr.tenant_id = x.tenant_id AND tr.id = x.id
+"""
+
+
+async def note_runs(connection: Connection, ran: Sequence[FiringRow]) -> None:
+    """These slots, which had waited, are the newest of their schedules that ran; at most one of each."""
+    rows = [(r.tenant_id, r.trigger_id, r.actual_at, r.lag_ms) for r in ran]
+    if rows:
+        await connection.execute(_NOTE_RUNS, *[list(column) for column in zip(*rows, strict=True)])
 
 
 _FAILURES = """

@@ -22,11 +22,12 @@ class StoredSecret(msgspec.Struct, frozen=True):
 
 
 class SealedSecret(msgspec.Struct, frozen=True):
-    """A secret that the vault opens with its tenant and name."""
+    """A secret that the vault opens with its tenant, its name and the data key of the tenant."""
 
     tenant_id: UUID
     name: str
     sealed: bytes
+    data_key: bytes | None
 
 
 _PUT = """
@@ -38,7 +39,9 @@ RETURNING name, version, created_at, updated_at, last_used_at
 
 
 async def put_secret(connection: Connection, tenant_id: UUID, name: str, *, sealed: bytes, key_id: str) -> StoredSecret:
-    """Store a secret, or the new value of one; `version` is 1 when there was none."""
+    """Store a secret, or the new value of one; `version` is 1 when there was none. `key_id`: the master key that
+    sealed it, empty when it was the tenant's data key.
+    """
     row = await connection.fetchrow(_PUT, tenant_id, name, sealed, key_id)
     assert row is not None  # INSERT … RETURNING always gives its row
     return _read(row)
@@ -86,7 +89,10 @@ WITH wanted AS (SELECT * FROM unnest($1::uuid[], $2::text[]) AS w (tenant_id, na
        FOR UPDATE OF s SKIP LOCKED),
      noted AS (
     UPDATE secrets s SET last_used_at = now() FROM unnoted u WHERE s.tenant_id = u.tenant_id AND s.name = u.name)
-SELECT s.tenant_id, s.name, s.sealed FROM wanted w JOIN secrets s ON s.tenant_id = w.tenant_id AND s.name = w.name
+SELECT s.tenant_id, s.name, s.sealed, t.data_key
+  FROM wanted w
+  JOIN secrets s ON s.tenant_id = w.tenant_id AND s.name = w.name
+  JOIN tenants t ON t.tenant_id = s.tenant_id
 """
 
 

@@ -1,7 +1,7 @@
 """Tenants: the rows that everything else belongs to.
 
 Only the platform reads or writes here, so most queries name no tenant or name it by its own key. A tenant is never
-deleted by this module.
+deleted by this module; `erasures` does that.
 """
 
 from datetime import datetime
@@ -14,7 +14,7 @@ import msgspec
 from libs.common.db.pool import Connection, Record
 from libs.common.errors import Conflict
 
-Status: TypeAlias = Literal["active", "suspended"]
+Status: TypeAlias = Literal["active", "suspended", "erasing"]
 
 
 class Tenant(msgspec.Struct, frozen=True):
@@ -51,6 +51,14 @@ async def find_tenant(connection: Connection, tenant_id: UUID) -> Tenant | None:
     return _tenant(await connection.fetchrow(_FIND, tenant_id))
 
 
+_FIND_BY_SLUG = "SELECT tenant_id, slug, name, status, created_at, updated_at FROM tenants WHERE slug = $1"
+
+
+async def find_tenant_called(connection: Connection, slug: str) -> Tenant | None:
+    """The tenant of that slug."""
+    return _tenant(await connection.fetchrow(_FIND_BY_SLUG, slug))
+
+
 _LIST = """
 SELECT tenant_id, slug, name, status, created_at, updated_at FROM tenants
  WHERE $1::uuid IS NULL OR tenant_id < $1
@@ -81,14 +89,34 @@ async def rename_tenant(
 
 
 _SET_STATUS = """
-UPDATE tenants SET status = $2, updated_at = now() WHERE tenant_id = $1
+UPDATE tenants SET status = $2, updated_at = now() WHERE tenant_id = $1 AND status <> 'erasing'
 RETURNING tenant_id, slug, name, status, created_at, updated_at
 """
 
 
 async def set_tenant_status(connection: Connection, tenant_id: UUID, status: Status) -> Tenant | None:
-    """Suspend or resume; the same status again changes nothing that matters."""
+    """Suspend or resume; the same status again changes nothing that matters. None: there is no such tenant, or it is
+    being erased.
+    """
     return _tenant(await connection.fetchrow(_SET_STATUS, tenant_id, status))
+
+
+_FIND_DATA_KEY = "SELECT data_key FROM tenants WHERE tenant_id = $1"
+
+
+async def find_data_key(connection: Connection, tenant_id: UUID) -> bytes | None:
+    """The sealed data key of the tenant, if it has one."""
+    return await connection.fetchval(_FIND_DATA_KEY, tenant_id)
+
+
+_CLAIM_DATA_KEY = """
+UPDATE tenants SET data_key = coalesce(data_key, $2) WHERE tenant_id = $1 AND status <> 'erasing' RETURNING data_key
+"""
+
+
+async def claim_data_key(connection: Connection, tenant_id: UUID, fresh: bytes) -> bytes | None:
+    """The sealed data key of the tenant, the fresh one if there was none; None when the tenant is being erased."""
+    return await connection.fetchval(_CLAIM_DATA_KEY, tenant_id, fresh)
 
 
 def _tenant(row: Record | None) -> Tenant | None:

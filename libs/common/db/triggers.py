@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from libs.common.db.pool import Connection, Record
+from libs.common.errors import Conflict
 
 
 class StoredTrigger(msgspec.Struct, frozen=True):
-    """A trigger. `config` and `conditions`: JSON text without secrets; `sealed_secrets`: what only the vault opens."""
+    """A trigger. `config` and `conditions`: JSON text without secrets; `sealed_secrets`: what only the vault opens.
+    `slug`: of a webhook's address, after `tenant_slug`, which is there when it was read.
+    """
 
     id: UUID
     workflow_id: UUID
@@ -27,11 +31,15 @@ class StoredTrigger(msgspec.Struct, frozen=True):
     token: str | None
     sealed_secrets: bytes | None
     next_run_at: datetime | None
+    slug: str | None = None
+    tenant_slug: str = ""
 
 
 _LIST = """
-SELECT id, workflow_id, key, type, config, conditions, enabled, token, sealed_secrets, next_run_at FROM triggers
- WHERE tenant_id = $1 AND workflow_id = ANY($2::uuid[]) ORDER BY id
+SELECT tr.id, tr.workflow_id, tr.key, tr.type, tr.config, tr.conditions, tr.enabled, tr.token, tr.sealed_secrets,
+       tr.next_run_at, tr.slug, t.slug AS tenant_slug
+  FROM triggers tr JOIN tenants t ON t.tenant_id = tr.tenant_id
+ WHERE tr.tenant_id = $1 AND tr.workflow_id = ANY($2::uuid[]) ORDER BY tr.id
 """
 
 
@@ -41,8 +49,10 @@ async def list_triggers(connection: Connection, tenant_id: UUID, workflow_ids: S
 
 
 _FIND = """
-SELECT id, workflow_id, key, type, config, conditions, enabled, token, sealed_secrets, next_run_at FROM triggers
- WHERE tenant_id = $1 AND id = $2
+SELECT tr.id, tr.workflow_id, tr.key, tr.type, tr.config, tr.conditions, tr.enabled, tr.token, tr.sealed_secrets,
+       tr.next_run_at, tr.slug, t.slug AS tenant_slug
+  FROM triggers tr JOIN tenants t ON t.tenant_id = tr.tenant_id
+ WHERE tr.tenant_id = $1 AND tr.id = $2
 """
 
 
@@ -52,16 +62,28 @@ async def find_trigger(connection: Connection, tenant_id: UUID, trigger_id: UUID
     return None if row is None else _read(row)
 
 
+_TAKEN = """
+SELECT slug FROM triggers WHERE tenant_id = $1 AND slug = ANY($3::text[]) AND workflow_id <> $2
+"""
+
+
+async def taken_slugs(connection: Connection, tenant_id: UUID, workflow_id: UUID, slugs: Sequence[str]) -> set[str]:
+    """Those of the slugs that webhooks of other workflows have."""
+    return {row["slug"] for row in await connection.fetch(_TAKEN, tenant_id, workflow_id, slugs)}
+
+
 _DELETE_OTHERS = "DELETE FROM triggers WHERE tenant_id = $1 AND workflow_id = $2 AND key <> ALL($3::text[])"
+_FREE_SLUGS = "UPDATE triggers SET slug = NULL WHERE tenant_id = $1 AND workflow_id = $2 AND slug IS NOT NULL"
 _UPSERT = """
 INSERT INTO triggers
-       (tenant_id, workflow_id, id, key, type, config, conditions, enabled, token, sealed_secrets, next_run_at)
+       (tenant_id, workflow_id, id, key, type, config, conditions, enabled, token, sealed_secrets, next_run_at, slug)
 SELECT $1, $2, * FROM unnest($3::uuid[], $4::text[], $5::text[], $6::json[], $7::json[], $8::boolean[], $9::text[],
-                             $10::bytea[], $11::timestamptz[])
+                             $10::bytea[], $11::timestamptz[], $12::text[])
 ON CONFLICT (tenant_id, workflow_id, key) DO UPDATE
    SET type = excluded.type, config = excluded.config, conditions = excluded.conditions, enabled = excluded.enabled,
-       token = excluded.token, sealed_secrets = excluded.sealed_secrets, updated_at = now(),
-       next_run_at = CASE WHEN excluded.next_run_at IS NOT NULL AND triggers.next_run_at IS NOT NULL
+       token = excluded.token, sealed_secrets = excluded.sealed_secrets, slug = excluded.slug, updated_at = now(),
+       next_run_at = CASE WHEN nullif((excluded.config->'max_runs')::text, 'null')::numeric <= triggers.runs THEN NULL
+                          WHEN excluded.next_run_at IS NOT NULL AND triggers.next_run_at IS NOT NULL
                            AND triggers.config::text = excluded.config::text
                           THEN triggers.next_run_at ELSE excluded.next_run_at END
 """
@@ -72,29 +94,32 @@ async def sync_triggers(
 ) -> None:
     """Make the workflow's triggers exactly `wanted`: upsert by key, delete the rest.
 
-    An unchanged schedule keeps its `next_run_at`: a slot that is due but not yet fired must not vanish by an edit.
+    An unchanged schedule keeps its `next_run_at`, one that has run as often as it may has none. A slot that is due must
+    be seen to before: an edit would drop it.
+    Raises `Conflict` when another workflow was faster to take a slug.
     """
     await connection.execute(_DELETE_OTHERS, tenant_id, workflow_id, [trigger.key for trigger in wanted])
     if not wanted:
         return
-    await connection.execute(
-        _UPSERT,
-        tenant_id,
-        workflow_id,
-        [trigger.id for trigger in wanted],
-        [trigger.key for trigger in wanted],
-        [trigger.type for trigger in wanted],
-        [trigger.config for trigger in wanted],
-        [trigger.conditions for trigger in wanted],
-        [trigger.enabled for trigger in wanted],
-        [trigger.token for trigger in wanted],
-        [trigger.sealed_secrets for trigger in wanted],
-        [trigger.next_run_at for trigger in wanted],
-    )
+    await connection.execute(_FREE_SLUGS, tenant_id, workflow_id)  # one may go from one trigger to another
+    rows = [
+        (one.id, one.key, one.type, one.config, one.conditions, one.enabled, one.token, one.sealed_secrets,
+         one.next_run_at, one.slug)
+        for one in wanted
+    ]  # fmt: skip
+    try:
+        await connection.execute(_UPSERT, tenant_id, workflow_id, *[list(column) for column in zip(*rows, strict=True)])
+    except asyncpg.UniqueViolationError as error:
+        if error.constraint_name != "triggers_slug":
+            raise
+        raise Conflict("Another workflow has just taken the slug of a webhook of this one.") from None
 
 
+# `->` and not `->>`: that one refuses every config that holds U+0000 anywhere.
 _SET_NEXT_RUNS = """
-UPDATE triggers SET next_run_at = new.next_run_at, updated_at = now()
+UPDATE triggers
+   SET next_run_at = CASE WHEN nullif((config->'max_runs')::text, 'null')::numeric <= runs THEN NULL
+                          ELSE new.next_run_at END, updated_at = now()
   FROM unnest($2::uuid[], $3::timestamptz[]) AS new (id, next_run_at)
  WHERE triggers.tenant_id = $1 AND triggers.id = new.id
 """
@@ -103,7 +128,7 @@ UPDATE triggers SET next_run_at = new.next_run_at, updated_at = now()
 async def set_next_runs(
     connection: Connection, tenant_id: UUID, next_runs: Sequence[tuple[UUID, datetime | None]]
 ) -> None:
-    """Set when some schedules fire next; `None`: not at all."""
+    """Set when some schedules fire next; `None`: not at all. One that has run as often as it may does not."""
     await connection.execute(
         _SET_NEXT_RUNS, tenant_id, [trigger_id for trigger_id, _ in next_runs], [instant for _, instant in next_runs]
     )
@@ -121,4 +146,6 @@ def _read(row: Record) -> StoredTrigger:
         token=row["token"],
         sealed_secrets=row["sealed_secrets"],
         next_run_at=row["next_run_at"],
+        slug=row["slug"],
+        tenant_slug=row["tenant_slug"],
     )

@@ -2,9 +2,13 @@
 
 A workflow's row points at its newest version; every change of the definition adds a version and never touches an old
 one. A deleted workflow keeps its versions (executions refer to them) and frees its name.
+
+A scheduled task is a workflow of another kind. What is found or listed here is never one; what changes a row takes
+both.
 """
 
 from datetime import datetime
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -12,6 +16,8 @@ import msgspec
 
 from libs.common.db.pool import Connection, Record
 from libs.common.errors import Conflict
+
+Kind: TypeAlias = Literal["workflow", "task"]
 
 
 class StoredWorkflow(msgspec.Struct, frozen=True):
@@ -53,16 +59,16 @@ class Startable(msgspec.Struct, frozen=True):
 
 
 _INSERT = """
-INSERT INTO workflows (tenant_id, id, name, enabled, version) VALUES ($1, $2, $3, $4, 1)
+INSERT INTO workflows (tenant_id, id, name, enabled, kind, version) VALUES ($1, $2, $3, $4, $5, 1)
 """
 
 
 async def insert_workflow(
-    connection: Connection, tenant_id: UUID, workflow_id: UUID, name: str, *, enabled: bool
+    connection: Connection, tenant_id: UUID, workflow_id: UUID, name: str, *, enabled: bool, kind: Kind = "workflow"
 ) -> None:
-    """Store the row of a new workflow. Raises `Conflict` when the name is taken."""
+    """Store the row of a new workflow. Raises `Conflict` when one of its kind has the name."""
     try:
-        await connection.execute(_INSERT, tenant_id, workflow_id, name, enabled)
+        await connection.execute(_INSERT, tenant_id, workflow_id, name, enabled, kind)
     except asyncpg.UniqueViolationError:
         raise _name_taken(name) from None
 
@@ -76,7 +82,7 @@ UPDATE workflows SET name = $3, enabled = $4, version = $5, updated_at = now()
 async def advance_workflow(
     connection: Connection, tenant_id: UUID, workflow_id: UUID, name: str, *, enabled: bool, version: int
 ) -> None:
-    """Point at another version. Raises `Conflict` when the name is taken."""
+    """Point at another version. Raises `Conflict` when another of its kind has the name."""
     try:
         await connection.execute(_ADVANCE, tenant_id, workflow_id, name, enabled, version)
     except asyncpg.UniqueViolationError:
@@ -84,22 +90,24 @@ async def advance_workflow(
 
 
 _INSERT_VERSION = """
-INSERT INTO workflow_versions (tenant_id, workflow_id, version, definition, created_by) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO workflow_versions (tenant_id, workflow_id, version, definition, created_by, task)
+VALUES ($1, $2, $3, $4, $5, $6)
 """
 
 
 async def insert_version(
-    connection: Connection, tenant_id: UUID, workflow_id: UUID, version: int, definition: str, created_by: str | None
-) -> None:
-    """Store one version for good."""
-    await connection.execute(_INSERT_VERSION, tenant_id, workflow_id, version, definition, created_by)
+    connection: Connection, tenant_id: UUID, workflow_id: UUID, version: int, definition: str, created_by: str | None,
+    task: str | None = None,
+) -> None:  # fmt: skip
+    """Store one version for good. `task`: JSON text of the scheduled task that it was made of."""
+    await connection.execute(_INSERT_VERSION, tenant_id, workflow_id, version, definition, created_by, task)
 
 
 _FIND = """
 SELECT w.id, w.name, w.enabled, w.version, w.created_at, w.updated_at, v.definition
   FROM workflows w
   JOIN workflow_versions v ON v.tenant_id = w.tenant_id AND v.workflow_id = w.id AND v.version = w.version
- WHERE w.tenant_id = $1 AND w.id = $2 AND w.deleted_at IS NULL
+ WHERE w.tenant_id = $1 AND w.id = $2 AND w.kind = 'workflow' AND w.deleted_at IS NULL
 """
 
 
@@ -111,9 +119,11 @@ async def find_workflow(connection: Connection, tenant_id: UUID, workflow_id: UU
 
 _RESOLVE = """
 SELECT id FROM (
-    SELECT w.id, 1 AS rank FROM workflows w WHERE w.tenant_id = $1 AND w.id = $2 AND w.deleted_at IS NULL
+    SELECT w.id, 1 AS rank FROM workflows w
+     WHERE w.tenant_id = $1 AND w.id = $2 AND w.kind = 'workflow' AND w.deleted_at IS NULL
     UNION ALL
-    SELECT w.id, 2 FROM workflows w WHERE w.tenant_id = $1 AND w.name = $3 AND w.deleted_at IS NULL) found
+    SELECT w.id, 2 FROM workflows w
+     WHERE w.tenant_id = $1 AND w.name = $3 AND w.kind = 'workflow' AND w.deleted_at IS NULL) found
  ORDER BY rank LIMIT 1
 """
 
@@ -128,7 +138,8 @@ async def resolve_workflow(connection: Connection, tenant_id: UUID, reference: s
 
 
 _LOCK = """
-SELECT w.id FROM workflows w WHERE w.tenant_id = $1 AND w.id = $2 AND w.deleted_at IS NULL FOR UPDATE
+SELECT w.id FROM workflows w
+ WHERE w.tenant_id = $1 AND w.id = $2 AND w.kind = 'workflow' AND w.deleted_at IS NULL FOR UPDATE
 """
 
 
@@ -144,7 +155,7 @@ _LIST = """
 SELECT w.id, w.name, w.enabled, w.version, w.created_at, w.updated_at, v.definition
   FROM workflows w
   JOIN workflow_versions v ON v.tenant_id = w.tenant_id AND v.workflow_id = w.id AND v.version = w.version
- WHERE w.tenant_id = $1 AND w.deleted_at IS NULL AND ($2::uuid IS NULL OR w.id < $2)
+ WHERE w.tenant_id = $1 AND w.kind = 'workflow' AND w.deleted_at IS NULL AND ($2::uuid IS NULL OR w.id < $2)
    AND ($3::text IS NULL OR strpos(lower(w.name), lower($3)) > 0) AND ($4::boolean IS NULL OR w.enabled = $4)
  ORDER BY w.id DESC LIMIT $5 OFFSET $6
 """
@@ -170,7 +181,7 @@ SELECT w.enabled, w.version, t.id, t.key
   FROM workflows w
   LEFT JOIN triggers t
     ON t.tenant_id = w.tenant_id AND t.workflow_id = w.id AND t.type = 'manual' AND t.enabled
- WHERE w.tenant_id = $1 AND w.id = $2 AND w.deleted_at IS NULL
+ WHERE w.tenant_id = $1 AND w.id = $2 AND w.kind = 'workflow' AND w.deleted_at IS NULL
  ORDER BY t.id LIMIT 1
 """
 
@@ -234,7 +245,7 @@ async def find_version(
 
 
 def _name_taken(name: str) -> Conflict:
-    return Conflict(f"There is a workflow named {name!r} already.")
+    return Conflict(f"The name {name!r} is taken already.")
 
 
 def _read(row: Record) -> StoredWorkflow:

@@ -10,6 +10,7 @@ from typing import Any
 
 from libs.common.domain.action_type import ActionKind, ActionType, OnUnknown
 from libs.common.domain.catalogue_records import IN_APP_RULES, RECORD_TYPES
+from libs.common.domain.catalogue_upkeep import UPKEEP_TYPES
 from libs.common.domain.configs.flow import (
     BranchShape,
     EmitEventConfig,
@@ -132,7 +133,7 @@ _EFFECT_TYPES = (
     ),
 )  # fmt: skip
 
-TYPES = (*_FLOW_TYPES, *_EFFECT_TYPES, *RECORD_TYPES)
+TYPES = (*_FLOW_TYPES, *_EFFECT_TYPES, *RECORD_TYPES, *UPKEEP_TYPES)
 """Every type that comes with Signalbox, once."""
 
 CATALOGUE: Mapping[str, ActionType] = {name: entry for entry in TYPES for name in (entry.name, *entry.aliases)}

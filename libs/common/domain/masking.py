@@ -41,21 +41,27 @@ def mask_config(config: dict[str, Any]) -> dict[str, Any]:
             name: MASK if name in _AUTH_FIELDS else value for name, value in cast("dict[str, Any]", auth).items()
         }
     if isinstance(url := masked.get("url"), str):
-        masked["url"] = _USER.sub(f"{MASK}@", _TELLING_PARAMETER.sub(rf"\1{MASK}", url))
+        masked["url"] = mask_address(url)
     return masked
+
+
+def mask_address(text: str) -> str:
+    """The text, with `***` for the credential of an address and for its parameters of telling names."""
+    return _USER.sub(f"{MASK}@", _TELLING_PARAMETER.sub(rf"\1{MASK}", text))
 
 
 def _mask(value: Any) -> Any:
     if isinstance(value, dict):
         items = cast("dict[str, Any]", value).items()
-        return {name: MASK if _is_telling(name) and inner is not None else _mask(inner) for name, inner in items}
+        return {name: MASK if is_telling(name) and inner is not None else _mask(inner) for name, inner in items}
     if isinstance(value, list):
         return [_mask(inner) for inner in cast("list[Any]", value)]
     return value
 
 
 @lru_cache(maxsize=4096)
-def _is_telling(name: str) -> bool:
+def is_telling(name: str) -> bool:
+    """Whether what stands under that name is most likely a credential."""
     return _TELLING.search(name) is not None
 
 

@@ -11,7 +11,7 @@ import msgspec
 from libs.common.domain.event_names import PATTERN
 from libs.common.domain.schedule_config import ScheduleConfig
 from libs.common.domain.webhook_auth import WebhookAuth
-from libs.common.domain.webhook_settings import CONTENT_TYPE, ORIGIN, RATE, Template, WebhookResponse
+from libs.common.domain.webhook_settings import CONTENT_TYPE, ORIGIN, RATE, WEBHOOK_SLUG, Template, WebhookResponse
 
 MAX_WEBHOOK_BYTES = 26_214_400
 DEFAULT_WEBHOOK_BYTES = 1_048_576
@@ -36,11 +36,13 @@ class WebhookConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     """How an incoming call is checked, what it becomes and what is answered.
 
     Without `auth` the call must bring the token of the trigger's address; whoever wants an open door says `none`.
+    `slug`: the address is `/webhooks/{the tenant's slug}/{slug}` as well.
     `networks`, `origins`, `content_types` empty: any. `rate`: `100/h`. Templates over the call: `transform` gives the
     workflow's input, `dedupe_key` tells calls apart, `event` names an event that the call raises as well.
     """
 
     auth: WebhookAuth | None = None
+    slug: Annotated[str, msgspec.Meta(pattern=WEBHOOK_SLUG)] | None = None
     methods: Annotated[tuple[Method, ...], msgspec.Meta(min_length=1, max_length=6)] = ("POST",)
     max_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_WEBHOOK_BYTES)] = DEFAULT_WEBHOOK_BYTES
     networks: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=200)] = ()
@@ -56,9 +58,13 @@ class WebhookConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
 
 
 class EventConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which events start the workflow: a name, or the beginning of names as in `deal.*`; `*` is every event."""
+    """Which events start the workflow: a name, or the beginning of names as in `deal.*`; `*` is every event.
+
+    `transform`: a template over the event that gives the workflow's input.
+    """
 
     event: Annotated[str, msgspec.Meta(pattern=PATTERN)]
+    transform: Any = None
 
 
 class ManualConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,7 +19,7 @@ from libs.common.domain.paths import kind_of
 from libs.common.domain.secret_names import secret_uses
 from libs.common.domain.templates import RESULT_NAME, template_faults, used_paths
 from libs.common.domain.trigger import TriggerSpec
-from libs.common.domain.trigger_validation import trigger_config_faults
+from libs.common.domain.trigger_validation import slug_faults, trigger_config_faults
 from libs.common.domain.workflow import Concurrency, Definition
 from libs.common.errors import Fault
 
@@ -115,7 +115,7 @@ class _Reader:
             key = trigger.get("key") if is_object(trigger) else None
             if isinstance(key, str) and seen.setdefault(key, index) != index:
                 faults.append(Fault(f"{path}.key", f"{key[:64]!r} is already the key of triggers[{seen[key]}]"))
-        return faults
+        return faults + slug_faults(triggers)
 
     def _one_trigger(self, trigger: object, path: str) -> list[Fault]:
         faults = struct_faults(trigger, TriggerSpec, path, skip=("conditions",))

@@ -22,8 +22,8 @@ Content = Annotated[str, msgspec.Meta(max_length=256)]
 Algorithm: TypeAlias = Literal["sha256", "sha512", "sha384", "sha1"]
 Encoding: TypeAlias = Literal["hex", "base64", "base64url"]
 JwtAlgorithm: TypeAlias = Literal[
-    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"
-]
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+]  # fmt: skip
 
 
 class _Auth(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", forbid_unknown_fields=True):

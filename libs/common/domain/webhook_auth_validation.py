@@ -92,7 +92,7 @@ def _key_fault(auth: dict[str, Any], key: str) -> str | None:
     match auth["type"]:
         case "jwt":
             algorithm: str = auth["algorithm"]
-            fits = _KEY_MARKS["R" if algorithm.startswith("R") else algorithm] in der[:64]
+            fits = _KEY_MARKS["R" if algorithm[0] in "RP" else algorithm] in der[:64]
             return None if fits else f"must be a public key for {algorithm}, in PEM (BEGIN PUBLIC KEY)"
         case "standard_webhooks":
             fits = len(_decoded(key.removeprefix(_STANDARD_KEY))) == 32

@@ -17,6 +17,8 @@ from libs.common.errors import Fault
 RATE = r"^[1-9][0-9]{0,8}/[smhd]$(?!\n)"
 ORIGIN = r"^(\*|https?://[A-Za-z0-9.\[\]:-]{1,255})$(?!\n)"
 CONTENT_TYPE = r"^[a-z0-9!#$&^_.+-]{1,64}/([a-z0-9!#$&^_.+-]{1,64}|\*)$(?!\n)"
+WEBHOOK_SLUG = r"^[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?$(?!\n)"
+"""After the slug of a tenant, which is never a UUID: so the address is no trigger's id with its token."""
 
 _PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
@@ -24,6 +26,8 @@ _OURS = frozenset({"connection", "content-length", "keep-alive", "te", "trailer"
 """Headers that belong to the connection: a workflow has no say in them."""
 _LATER_NAMES = frozenset({"actions", "secrets", "vars", "event", "item", "index"})
 """What there is only once the workflow runs."""
+_NOT_OF_EVENTS = frozenset({"actions", "secrets", "vars", "execution", "webhook", "item", "index"})
+"""What there is not, or not yet, when an event comes."""
 
 Template = Annotated[str, msgspec.Meta(min_length=1, max_length=4_000)]
 
@@ -80,6 +84,12 @@ def setting_faults(config: Mapping[str, Any], path: str) -> list[Fault]:
     return faults + _response_faults(response, f"{path}.response") if is_object(response) else faults
 
 
+def event_setting_faults(config: Mapping[str, Any], path: str) -> list[Fault]:
+    """As `setting_faults`, for the trigger of an event. The names of its data, which nobody knows yet, are any."""
+    raw, where = config.get("transform"), f"{path}.transform"
+    return template_faults(raw, where) or _name_faults(raw, where, _NOT_OF_EVENTS, "is not there when an event comes")
+
+
 def _response_faults(response: Mapping[str, Any], path: str) -> list[Fault]:
     faults = _template_faults(response.get("body"), f"{path}.body")
     headers: object = response.get("headers")
@@ -104,13 +114,15 @@ def _bad_networks(networks: object) -> Iterator[tuple[int, str]]:
 def _template_faults(raw: Any, path: str) -> list[Fault]:
     """As `template_faults`; names that a call does not have yet are faults too."""
     faults = template_faults(raw, path, frozenset())
-    if faults or raw is None:
-        return faults
+    return faults or _name_faults(raw, path, _LATER_NAMES, "is not there yet when the call comes in")
+
+
+def _name_faults(raw: Any, path: str, missing: frozenset[str], problem: str) -> list[Fault]:
     try:
         roots = {str(used[0]) for text in _texts(raw) for used in used_paths(text)}
     except TemplateError as error:
         return [Fault(path, f"template {error.detail}")]
-    return [Fault(path, f"{name} is not there yet when the call comes in") for name in sorted(roots & _LATER_NAMES)]
+    return [Fault(path, f"{name} {problem}") for name in sorted(roots & missing)]
 
 
 def _texts(raw: Any) -> Iterator[str]:

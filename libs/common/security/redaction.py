@@ -1,6 +1,7 @@
 """What may be kept of a request: headers and query without credentials."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import unquote_plus
 
 REDACTED = "***"
@@ -38,6 +39,7 @@ def _redact_parameter(parameter: str, credential: str) -> str:
     )
 
 
+@lru_cache(maxsize=512)  # the same few names come with every call
 def is_secret_header(name: str) -> bool:
     """Whether a header (or a parameter) of this lower-case name carries a credential."""
     return name in _SECRET_HEADERS or any(part in name for part in _SECRET_PARTS)

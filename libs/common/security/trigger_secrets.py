@@ -36,20 +36,30 @@ class _Sealed(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def seal_trigger_secrets(
-    vault: Vault, tenant_id: UUID, trigger_id: UUID, current: TriggerSecret, previous: TriggerSecret | None = None
+    vault: Vault,
+    tenant_id: UUID,
+    trigger_id: UUID,
+    current: TriggerSecret,
+    previous: TriggerSecret | None = None,
+    *,
+    data_key: bytes | None = None,
 ) -> bytes:
-    """The secrets sealed; `previous` must have an end. Raises `OperatorError` without any master key."""
+    """The secrets sealed; `previous` must have an end; `data_key`: the tenant's. Raises `OperatorError` without any
+    master key.
+    """
     kept = None
     if previous is not None and previous.valid_until is not None:
         kept = _Previous(previous.value, previous.id, previous.valid_until)
-    return vault.seal(tenant_id, trigger_id, msgspec.json.encode(_Sealed(current.value, current.id, kept)))
+    return vault.seal(tenant_id, trigger_id, msgspec.json.encode(_Sealed(current.value, current.id, kept)), data_key)
 
 
-def open_trigger_secrets(vault: Vault, tenant_id: UUID, trigger_id: UUID, sealed: bytes) -> tuple[TriggerSecret, ...]:
+def open_trigger_secrets(
+    vault: Vault, tenant_id: UUID, trigger_id: UUID, sealed: bytes, data_key: bytes | None = None
+) -> tuple[TriggerSecret, ...]:
     """The secrets, the one that counts first; whether the other has ended is the caller's to look at. Raises
     `CannotOpen`.
     """
-    opened = msgspec.json.decode(vault.open(tenant_id, trigger_id, sealed), type=_Sealed)
+    opened = msgspec.json.decode(vault.open(tenant_id, trigger_id, sealed, data_key), type=_Sealed)
     # A secret from before secrets had ids goes by the id of its trigger.
     current = TriggerSecret(opened.id or trigger_id, opened.secret)
     if opened.previous is None:

@@ -1,17 +1,20 @@
 """Every series that a Signalbox process reports, declared once, with the functions that feed it.
 
 Callers say what happened; names, labels and buckets are decided here. No label takes its values from a tenant, a user
-or an address, so the number of series stays bounded. One process, one registry.
+or an address, so the number of series stays bounded; of schedules so many have series of their own as `show_schedules`
+allows. One process, one registry.
 """
 
 import asyncio
 import platform
 from collections import Counter as Tally
 from collections.abc import Iterable
+from functools import lru_cache
 from time import perf_counter
 from typing import Literal
+from uuid import UUID
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 REGISTRY = CollectorRegistry(auto_describe=False)
@@ -45,6 +48,9 @@ _bus_deliveries = _counter("bus_deliveries_total", "Messages consumed, by how th
 _bus_ready = _gauge("bus_ready_messages", "Messages ready and not handed to a consumer")
 _bus_dead = _gauge("bus_dead_letters", "Messages among the dead letters")
 _bus_connected = _gauge("bus_connected", "1 while the bus can be used, else 0")
+_exchange_events = _counter(
+    "exchange_messages_total", "Messages of the events exchange, by what became of them", "outcome"
+)
 _live_events = _counter("live_events_total", "Live events by whether they reached Redis", "outcome")
 _live_streams = _gauge("live_streams", "Followers of executions: event streams and sockets that are open", "kind")
 _claims = _counter("claims_total", "Executions claimed; lost: somebody else has a newer epoch", "outcome")
@@ -55,6 +61,13 @@ _actions = _counter(
 _action_seconds = _histogram("action_seconds", "Time of one action execution", _SLOW, "type")
 _firings = _counter("firings_total", "Due slots of schedules by outcome", "outcome")
 _schedule_lag = _histogram("schedule_lag_seconds", "Time between the planned and the actual firing", _SLOW)
+_slot_lag = Summary(
+    "signalbox_schedule_slot_lag_seconds",
+    "As schedule_lag_seconds, for one schedule",
+    ["trigger_id"],
+    registry=REGISTRY,
+)
+_slots_missed = _counter("schedule_slots_missed_total", "Slots of one schedule that were missed", "trigger_id")
 _republished = _counter("sweep_republished_total", "Executions that the sweep put on the bus again")
 _dispatched = _counter("dispatched_total", "Executions let go that waited for their tenant's turn")
 _recovered = _counter("sweep_recovered_total", "Executions taken from workers whose lease had ended")
@@ -71,13 +84,24 @@ _settled = {outcome: _bus_deliveries.labels(outcome) for outcome in ("acked", "r
 
 def observe_http(service: str, method: str, route: str, status: int, seconds: float) -> None:
     """One request was answered. `route` is the pattern, never the path."""
-    _http_requests.labels(service, method, route, status).inc()
-    _http_seconds.labels(service, route).observe(seconds)
+    requests, durations = _http_series(service, method, route, status)
+    requests.inc()
+    durations.observe(seconds)
+
+
+@lru_cache(maxsize=1024)
+def _http_series(service: str, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+    return _http_requests.labels(service, method, route, status), _http_seconds.labels(service, route)
 
 
 def count_webhook_call(outcome: str) -> None:
     """One call of a webhook was answered."""
-    _webhook_calls.labels(outcome).inc()
+    _webhook_outcome(outcome).inc()
+
+
+@lru_cache(maxsize=64)
+def _webhook_outcome(outcome: str) -> Counter:
+    return _webhook_calls.labels(outcome)
 
 
 def observe_accept_flush(size: int, seconds: float) -> None:
@@ -109,6 +133,11 @@ def set_bus_state(*, connected: bool, ready: int | None = None, dead: int | None
         _bus_ready.set(ready)
     if dead is not None:
         _bus_dead.set(dead)
+
+
+def count_exchange_message(outcome: str) -> None:
+    """One message of the events exchange was raised, was there before, or was refused for this reason."""
+    _exchange_events.labels(outcome).inc()
 
 
 def count_live_events(events: int, *, delivered: bool) -> None:
@@ -146,11 +175,41 @@ def observe_actions(records: Iterable[tuple[str, str, float | None]]) -> None:
         _actions.labels(kind, status).inc(number)
 
 
-def observe_firing(outcome: str, lag_seconds: float | None = None) -> None:
+class _ShownSchedules:
+    """Which schedules have series of their own: the first that fire, up to a number; the others share one."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._labels: dict[UUID, str] = {}
+
+    def label(self, trigger_id: UUID) -> str:
+        known = self._labels.get(trigger_id)
+        if known is None:
+            if len(self._labels) >= self.most:
+                return "other"
+            known = self._labels[trigger_id] = str(trigger_id)
+        return known
+
+
+_shown = _ShownSchedules()
+
+
+def show_schedules(most: int) -> None:
+    """So many schedules have series of their own in this process."""
+    _shown.most = most
+
+
+def observe_firing(trigger_id: UUID, outcome: str, lag_seconds: float | None = None) -> None:
     """One due slot of a schedule got its outcome, so long after its planned time."""
     _firings.labels(outcome).inc()
     if lag_seconds is not None:
         _schedule_lag.observe(lag_seconds)
+    if _shown.most:
+        label = _shown.label(trigger_id)
+        if outcome == "missed":
+            _slots_missed.labels(label).inc()
+        elif lag_seconds is not None:
+            _slot_lag.labels(label).observe(lag_seconds)
 
 
 def count_republished(executions: int) -> None:

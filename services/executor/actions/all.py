@@ -6,7 +6,7 @@ from libs.common.db.pool import Database
 from libs.common.domain.catalogue import CATALOGUE
 from libs.common.security.egress import EgressPolicy
 from libs.common.settings import Settings
-from services.executor.actions import find, http, mail, notification, sms
+from services.executor.actions import find, http, mail, notification, sms, upkeep
 from services.executor.actions.base import EffectAction, Effects
 from services.executor.actions.client import GuardedClient
 from services.executor.actions.mail_server import MailServers
@@ -37,6 +37,8 @@ def build_effects(settings: Settings, database: Database, clock: Clock) -> Owned
         sms.NAME: sms.SmsAction(client).run,
         notification.NAME: notification.NotificationAction(client).run,
         find.NAME: find.FindAction(database, clock).run,
+        upkeep.REPORT: upkeep.ReportAction(database, clock).run,
+        upkeep.CLEAN_UP: upkeep.CleanUpAction(database, clock).run,
         mail.NAME: mail.MailAction(policy, MailServers(settings), clock).run,
     }
     named = {name: ours[entry.name] for name, entry in CATALOGUE.items() if entry.name in ours}

@@ -10,7 +10,8 @@ from litestar.params import FromPath, QueryParameter
 from libs.common.db import approvals as table
 from libs.common.db.approvals import Approval, ApprovalStatus, Decision
 from libs.common.errors import NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auditing import note
+from services.gateway.auth import caller_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
@@ -40,7 +41,7 @@ async def list_approvals(
 ) -> Page[Approval]:
     """Newest first."""
     wanted = window(limit, cursor, offset)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         rows = await table.list_approvals(
             connection, caller_of(request).tenant_id, status, after=wanted.after_id, limit=wanted.rows,
             offset=wanted.offset,
@@ -51,7 +52,7 @@ async def list_approvals(
 @get("/approvals/{approval_id:uuid}", responses=problems(400, 403, 404), summary="Show an approval")
 async def show_approval(request: AnyRequest, approval_id: FromPath[UUID]) -> Approval:
     """What is asked, and what was decided."""
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         found = await table.find_approval(connection, caller_of(request).tenant_id, approval_id)
     if found is None:
         raise NotFound("There is no such approval.")
@@ -67,7 +68,8 @@ async def decide(request: AnyRequest, approval_id: FromPath[UUID]) -> Approval:
     execution has ended.
     """
     caller, body = caller_of(request), await read_struct(request, Decide)
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
+        await note(connection, "approval.decided", approval_id, None, body)
         return await table.decide(
             connection, caller.tenant_id, approval_id, body.decision, body.comment, caller.actor
         )  # fmt: skip

@@ -15,7 +15,8 @@ from libs.common.domain.json_merge import merge_patch
 from libs.common.domain.json_schema import schema_faults
 from libs.common.domain.records import NAME_PATTERN, is_collection_name
 from libs.common.errors import Conflict, InvalidInput, NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auditing import note
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
@@ -61,7 +62,7 @@ async def list_collections(
 ) -> Page[CollectionShown]:
     """By name. `tasks`, `deals` and `leads` are listed once something was written to them."""
     wanted = window(limit, cursor, offset)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         rows = await table.list_collections(
             connection,
             caller_of(request).tenant_id,
@@ -79,18 +80,19 @@ async def list_collections(
 async def create_collection(request: AnyRequest) -> Response[CollectionShown]:
     """409 when the name is taken."""
     body = _checked(await read_object(request))
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         made = await table.insert_collection(
             connection, caller_of(request).tenant_id, body.name,
             description=body.description, schema=body.schema, now=parts_of(request).clock.now(),
         )  # fmt: skip
+        await note(connection, "collection.created", body.name, None, body)
     return _answer(made, 201)
 
 
 @get("/collections/{name:str}", responses=problems(400, 403, 404), summary="Show a collection")
 async def show_collection(request: AnyRequest, name: FromPath[str]) -> Response[CollectionShown]:
     """`ETag` is its version; records have versions of their own."""
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         return _answer(await load_collection(connection, caller_of(request), name))
 
 
@@ -104,7 +106,7 @@ async def change_collection(request: AnyRequest, name: FromPath[str]) -> Respons
     """
     raw = {key: value for key, value in (await read_object(request)).items() if key not in _READ_ONLY}
     caller, parts = caller_of(request), parts_of(request)
-    async with parts.database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         stored = await _locked(connection, caller, name, request.headers.get("if-match"))
         before = {"name": stored.name, "description": stored.description, "schema": stored.schema}
         body = _checked(merge_patch(before, raw))
@@ -114,17 +116,19 @@ async def change_collection(request: AnyRequest, name: FromPath[str]) -> Respons
             connection, caller.tenant_id, name,
             description=body.description, schema=body.schema, now=parts.clock.now(),
         )  # fmt: skip
+        await note(connection, "collection.changed", name, before, body)
     return _answer(changed)
 
 
-@delete("/collections/{name:str}", responses=problems(400, 403, 404, 409, 412), summary="Delete a collection")
+@delete("/collections/{name:str}", responses=problems(400, 403, 404, 409, 412, 422), summary="Delete a collection")
 async def delete_collection(request: AnyRequest, name: FromPath[str], with_records: WithRecords = False) -> None:
     """409 when it still holds records, unless they are to be deleted with it."""
     caller = caller_of(request)
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         await _locked(connection, caller, name, request.headers.get("if-match"))
         if not await table.delete_collection(connection, caller.tenant_id, name, with_records=with_records):
             raise Conflict("The collection holds records; with_records=true deletes them too.")
+        await note(connection, "collection.deleted", name, {"with_records": with_records})
 
 
 async def _locked(connection: Connection, caller: Caller, name: str, if_match: str | None) -> Collection:

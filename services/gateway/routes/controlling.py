@@ -11,7 +11,8 @@ from libs.common.db.execution_views import find_execution
 from libs.common.db.pool import Connection
 from libs.common.domain.execution import TERMINAL
 from libs.common.errors import Conflict, NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auditing import note
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
 from services.gateway.routes.executions import ExecutionSummary, summary_of
@@ -56,7 +57,7 @@ async def resume(request: AnyRequest, execution_id: FromPath[UUID]) -> Execution
 async def _change(request: AnyRequest, execution_id: UUID, change: Change, word: str) -> ExecutionSummary:
     tenant_id, parts = caller_of(request).tenant_id, parts_of(request)
     most = parts.settings.large_value_bytes
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         changed = await change(connection, tenant_id, execution_id)
         row = await find_execution(connection, tenant_id, execution_id, value_bytes=most)
         for _ in range(_TRIES):
@@ -64,6 +65,8 @@ async def _change(request: AnyRequest, execution_id: UUID, change: Change, word:
                 break
             changed = await change(connection, tenant_id, execution_id)
             row = await find_execution(connection, tenant_id, execution_id, value_bytes=most)
+        if changed:
+            await note(connection, f"execution.{word}", execution_id)
     if row is None:
         raise NotFound("There is no such execution.")
     if not changed:

@@ -9,42 +9,22 @@ import msgspec
 from litestar import Response, Router, get, post
 from litestar.params import FromPath, QueryParameter
 
-from libs.common.clock import id_time, new_id
+from libs.common.clock import id_time
 from libs.common.db.event_views import StoredEvent, find_event
 from libs.common.db.event_views import list_events as list_stored
 from libs.common.db.events import EventIdTaken, RaisedEvent
 from libs.common.domain.event_names import NAME
-from libs.common.domain.events import MAX_DATA_BYTES, NewEvent, Outcome
-from libs.common.domain.faults import is_array, is_object, join_path, struct_faults
+from libs.common.domain.events import Outcome
+from libs.common.domain.faults import join_path
 from libs.common.errors import Fault, InvalidInput, NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from libs.common.sent_events import RaiseEvent, RaiseEvents, new_events, read_events
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object_or_list
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, id_bound, page, window
-from services.gateway.parts import Caller
 from services.gateway.routes.running import idempotency_key, traceparent_of
 
-MAX_BATCH = 100
-
-EventType: TypeAlias = Annotated[str, msgspec.Meta(pattern=NAME)]
 TypeFilter: TypeAlias = Annotated[str | None, QueryParameter(pattern=NAME, description="Events of this name only")]
-_encode = msgspec.json.Encoder().encode
-
-
-class RaiseEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An event: its name, its data (at most 256 KiB), and what the sender calls it. The same `id` within 24 hours is
-    the same event.
-    """
-
-    type: EventType
-    data: dict[str, Any] = {}
-    id: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]{1,255}$(?!\n)")] | None = None
-
-
-class RaiseEvents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Several events that are raised together, all or none."""
-
-    events: Annotated[list[RaiseEvent], msgspec.Meta(min_length=1, max_length=MAX_BATCH)]
 
 
 class Raised(msgspec.Struct, frozen=True):
@@ -96,60 +76,23 @@ async def raise_events(request: AnyRequest) -> Response[Raised | RaisedMany]:
     """One event, or `{"events": […]}` (a bare list will do) with at most 100, which are raised all or none. Answers 202
     after the commit that holds every execution they start. `Idempotency-Key` stands for the `id` of events without one.
     """
-    body = await read_object_or_list(request)
-    places = _places(body)
-    faults = [fault for path, raw in places.items() for fault in _event_faults(raw, path)]
-    if faults:
-        raise InvalidInput(faults)
-    caller, key, traceparent = caller_of(request), idempotency_key(request), traceparent_of(request)
-    events = {
-        path: _new_event(msgspec.convert(raw, RaiseEvent), None if key is None else key + path, caller, traceparent)
-        for path, raw in places.items()
-    }
+    sent = read_events(await read_object_or_list(request))
+    caller = caller_of(request)
+    events = new_events(
+        sent, caller.tenant_id, "api", key=idempotency_key(request), actor=caller.actor,
+        traceparent=traceparent_of(request),
+    )  # fmt: skip
     try:
         raised = await parts_of(request).acceptor.raise_events(list(events.values()))
     except EventIdTaken as error:
         taken = [path for path, event in events.items() if event.id in error.event_ids]
-        raise InvalidInput([_taken(path, places[path]) for path in taken]) from None
-    return _answer(raised, single="" in places)
+        raise InvalidInput([_taken(path, sent[path]) for path in taken]) from None
+    return _answer(raised, single="" in sent)
 
 
-def _places(body: dict[str, Any] | list[Any]) -> dict[str, Any]:
-    """The events by their paths in the body; a single one has none. Raises `InvalidInput`."""
-    if is_object(body) and "events" not in body:
-        return {"": body}
-    events, path = (body["events"], "events") if is_object(body) else (body, "")
-    faults = [Fault(name[:64], "may not stand beside events") for name in body if is_object(body) and name != "events"]
-    if not is_array(events) or not 1 <= len(events) <= MAX_BATCH:
-        faults.append(Fault(path, f"must be a list of 1 to {MAX_BATCH} events"))
-    if faults:
-        raise InvalidInput(faults)
-    return {f"{path}[{index}]": event for index, event in enumerate(events)}
-
-
-def _event_faults(raw: object, path: str) -> list[Fault]:
-    faults = struct_faults(raw, RaiseEvent, path)
-    if is_object(raw) and is_object(data := raw.get("data")) and len(_encode(data)) > MAX_DATA_BYTES:
-        faults.append(Fault(join_path(path, "data"), f"is larger than {MAX_DATA_BYTES // 1024} KiB"))
-    return faults
-
-
-def _taken(path: str, raw: dict[str, Any]) -> Fault:
-    where = join_path(path, "id") if raw.get("id") is not None else "headers.Idempotency-Key"
+def _taken(path: str, sent: RaiseEvent) -> Fault:
+    where = join_path(path, "id") if sent.id is not None else "headers.Idempotency-Key"
     return Fault(where, "was used within 24 hours for an event of another type or with other data")
-
-
-def _new_event(sent: RaiseEvent, key: str | None, caller: Caller, traceparent: str) -> NewEvent:
-    return NewEvent(
-        tenant_id=caller.tenant_id,
-        id=new_id(),
-        type=sent.type,
-        data=_encode(sent.data).decode(),
-        source="api",
-        dedupe_id=key if sent.id is None else sent.id,
-        actor=caller.actor,
-        traceparent=traceparent,
-    )
 
 
 def _answer(raised: Sequence[RaisedEvent], *, single: bool) -> Response[Raised | RaisedMany]:
@@ -175,7 +118,7 @@ async def list_events(
     """Newest first, of all names or of one."""
     wanted = window(limit, cursor, offset)
     before = min((bound for bound in (wanted.after_id, id_bound(created_to)) if bound is not None), default=None)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         rows = await list_stored(
             connection, caller_of(request).tenant_id, type, first_id=id_bound(created_from), before_id=before,
             limit=wanted.rows, offset=wanted.offset,
@@ -186,7 +129,7 @@ async def list_events(
 @get("/events/{event_id:uuid}", responses=problems(400, 403, 404), summary="Show an event and what became of it")
 async def show_event(request: AnyRequest, event_id: FromPath[UUID]) -> Event:
     """Its data, what it started, whom it told, and why it did not start what it might have."""
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         found = await find_event(connection, caller_of(request).tenant_id, event_id)
     if found is None:
         raise NotFound("There is no such event.")

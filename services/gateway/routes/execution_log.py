@@ -20,7 +20,7 @@ from libs.common.db.execution_views import (
 from libs.common.domain.execution import ActionStatus, Failure
 from libs.common.domain.frames import MAX_ITEMS
 from libs.common.errors import NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
 
@@ -49,7 +49,7 @@ async def show_log(request: AnyRequest, execution_id: FromPath[UUID]) -> Executi
     """What happened when: accepted, started, every attempt of every action, ended."""
     tenant_id, parts = caller_of(request).tenant_id, parts_of(request)
     most = parts.settings.large_value_bytes
-    async with parts.database.snapshot() as connection:
+    async with tenant_of(request).snapshot() as connection:
         row = await find_execution(connection, tenant_id, execution_id, value_bytes=most)
         if row is None:
             raise NotFound("There is no such execution.")

@@ -7,7 +7,7 @@ from litestar.params import FromPath
 
 from libs.common.db.execution_views import load_attempt_value, load_value
 from libs.common.errors import NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
 from services.gateway.values import ValueName
@@ -17,12 +17,12 @@ _MOST = 2**31
 
 
 @get(
-    "/executions/{execution_id:uuid}/values/{name:str}", responses=problems(400, 403, 404),
+    "/executions/{execution_id:uuid}/values/{name:str}", responses=problems(400, 403, 404, 422),
     summary="Read a value of an execution",
 )  # fmt: skip
 async def show_value(request: AnyRequest, execution_id: FromPath[UUID], name: FromPath[ValueName]) -> Response[bytes]:
     """All of its `input`, `output` or `error`, as JSON to the letter."""
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         text = await load_value(connection, caller_of(request).tenant_id, execution_id, name)
     return _answer(text)
 
@@ -43,7 +43,7 @@ async def show_attempt_value(
     place = (position, iteration, attempt)
     if not all(0 <= number < _MOST for number in place):
         return _answer(None)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         text = await load_attempt_value(connection, caller_of(request).tenant_id, execution_id, place, name)
     return _answer(text)
 

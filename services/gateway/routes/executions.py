@@ -20,7 +20,7 @@ from libs.common.db.workflows import find_workflow
 from libs.common.domain.execution import TERMINAL, ActionStatus, ExecutionStatus, Failure
 from libs.common.domain.frames import MAX_ITEMS
 from libs.common.errors import NotFound
-from services.gateway.auth import caller_of, parts_of, recheck, require_member
+from services.gateway.auth import caller_of, parts_of, recheck, require_member, tenant_of
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
 from services.gateway.live import EVENT_STREAM, LiveStreams, Seen, opened
@@ -152,9 +152,9 @@ async def list_executions(
 ) -> Page[ExecutionSummary]:
     """Newest first, over all workflows or of one."""
     caller, wanted = caller_of(request), window(limit, cursor, offset)
-    chosen, parts = _filter(statuses, trigger_kind, created_from, created_to), parts_of(request)
+    chosen, parts = filter_of(statuses, trigger_kind, created_from, created_to), parts_of(request)
     after, rows, offset, most = wanted.after_id, wanted.rows, wanted.offset, parts.settings.large_value_bytes
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         if workflow_id is None:
             found = await table.list_executions(
                 connection, caller.tenant_id, chosen, after=after, limit=rows, offset=offset, value_bytes=most
@@ -184,9 +184,9 @@ async def list_workflow_executions(
 ) -> Page[ExecutionSummary]:
     """Newest first."""
     caller, wanted = caller_of(request), window(limit, cursor, offset)
-    chosen, after = _filter(statuses, trigger_kind, created_from, created_to), wanted.after_id
+    chosen, after = filter_of(statuses, trigger_kind, created_from, created_to), wanted.after_id
     parts = parts_of(request)
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         if await find_workflow(connection, caller.tenant_id, workflow_id) is None:
             raise NotFound("There is no such workflow.")
         found = await table.list_workflow_executions(
@@ -246,7 +246,7 @@ async def list_actions(
     start = wanted.after_number or wanted.offset
     parts = parts_of(request)
     most = parts.settings.large_value_bytes
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         if await table.find_execution(connection, caller.tenant_id, execution_id, value_bytes=most) is None:
             raise unknown()
         attempts = await table.list_attempts(
@@ -262,7 +262,7 @@ def summary_of(row: StoredExecution) -> ExecutionSummary:
 
 async def _load(parts: GatewayParts, tenant_id: UUID, execution_id: UUID) -> Execution:
     most = parts.settings.large_value_bytes
-    async with parts.database.snapshot() as connection:
+    async with parts.database.for_tenant(tenant_id).snapshot() as connection:
         row = await table.find_execution(connection, tenant_id, execution_id, value_bytes=most)
         if row is None:
             raise unknown()
@@ -348,9 +348,10 @@ def _action_of(execution_id: UUID, row: StoredAttempt) -> ActionExecution:
     )
 
 
-def _filter(
+def filter_of(
     statuses: list[Status] | None, trigger_type: str | None, start: datetime | None, end: datetime | None
 ) -> ExecutionFilter:
+    """What the query parameters of a list ask for."""
     return ExecutionFilter(tuple(statuses) if statuses else None, trigger_type, id_bound(start), id_bound(end))
 
 

@@ -11,7 +11,8 @@ from litestar.params import FromPath
 from libs.common.clock import first_id_at, new_id
 from libs.common.db.jobs import Job, JobFilter, Kind, find_job, insert_job
 from libs.common.errors import NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auditing import note
+from services.gateway.auth import caller_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 
@@ -68,7 +69,7 @@ async def retry_many(request: AnyRequest) -> Response[JobMade]:
 @get("/jobs/{job_id:uuid}", responses=problems(400, 403, 404), summary="Look how far a job is")
 async def show_job(request: AnyRequest, job_id: FromPath[UUID]) -> Job:
     """`finished_at` is null until all is done."""
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         job = await find_job(connection, caller_of(request).tenant_id, job_id)
     if job is None:
         raise NotFound("There is no such job.")
@@ -80,8 +81,9 @@ async def _make(request: AnyRequest, kind: Kind, wanted: CancelMany | RetryMany)
     since = wanted.since or datetime.fromtimestamp(0, UTC)
     first_id = first_id_at(since if since.tzinfo else since.replace(tzinfo=UTC))
     chosen = JobFilter(tuple(wanted.status), wanted.workflow_id, wanted.trigger_type, first_id)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         await insert_job(connection, caller.tenant_id, job_id, kind, chosen, caller.actor)
+        await note(connection, "executions.cancelled" if kind == "cancel" else "executions.rerun", job_id, None, wanted)
     return Response(JobMade(job_id), status_code=202, headers={"Location": f"/api/v1/jobs/{job_id}"})
 
 

@@ -8,14 +8,14 @@ headers a refusal is an HTTP answer. In a browser nobody could read that: the so
 import asyncio
 from typing import Any, cast
 
-import msgspec
 import structlog
 from litestar import Router, websocket
 
 from libs.common.clock import new_id
 from libs.common.errors import SignalboxError, Unauthenticated
 from libs.common.problems import problem_for
-from services.gateway.auth import Authenticator
+from services.gateway.auth import AnyConnection, Authenticator, check_scope, presented_by
+from services.gateway.identity import Presented
 from services.gateway.live import LiveStreams
 from services.gateway.sockets import (
     BROKEN,
@@ -37,14 +37,6 @@ _HELLO_SECONDS = 10.0
 _log = structlog.get_logger(__name__)
 
 
-class Credential(msgspec.Struct, frozen=True):
-    """What stands in the headers `Authorization`, `X-Tenant-ID` and `X-User-ID`, or would."""
-
-    authorization: str | None
-    tenant: str | None
-    actor: str | None = None
-
-
 @websocket("/executions/ws")
 async def follow_executions(socket: AnySocket) -> None:
     """Tells what happens to the tenant's executions until one side closes it."""
@@ -54,8 +46,8 @@ async def follow_executions(socket: AnySocket) -> None:
     await socket.accept(_subprotocol(socket))
     try:
         async with asyncio.timeout(_HELLO_SECONDS):
-            credential, first = await _introduced(socket)
-        await _follow(socket, credential, first)
+            presented, first = await _introduced(socket)
+        await _follow(socket, presented, first)
         return
     except TimeoutError:
         ending = Ending(4408, f"no credential came within {_HELLO_SECONDS:.0f} seconds")
@@ -67,10 +59,8 @@ async def follow_executions(socket: AnySocket) -> None:
 
 
 async def _follow_by_headers(socket: AnySocket) -> None:
-    headers = socket.headers
-    credential = Credential(headers.get("authorization"), headers.get("x-tenant-id"), headers.get("x-user-id"))
     try:
-        await _follow(socket, credential, None)
+        await _follow(socket, presented_by(cast("AnyConnection", socket)), None)
     except SignalboxError as error:
         if socket.connection_state == "init":
             await _refuse(socket, error)
@@ -78,16 +68,17 @@ async def _follow_by_headers(socket: AnySocket) -> None:
             await say_goodbye(socket, ending_for(error))
 
 
-async def _follow(socket: AnySocket, credential: Credential, first: Message | None) -> None:
+async def _follow(socket: AnySocket, presented: Presented, first: Message | None) -> None:
     """To the end. Raises `SignalboxError` for whoever may not follow."""
     authenticator: Authenticator = socket.app.state["authenticator"]
     streams: LiveStreams = socket.app.state["live_streams"]
     feeds: TenantFeeds = socket.app.state["tenant_feeds"]
 
     async def check() -> None:
-        await authenticator.identify(credential.authorization, credential.tenant, None)
+        await authenticator.identify(presented)
 
-    caller = await authenticator.identify(credential.authorization, credential.tenant, credential.actor)
+    caller = await authenticator.identify(presented)
+    check_scope(caller, cast("AnyConnection", socket), writes=False)
     followers = streams.followers
     with followers.admit(caller.tenant_id, "socket"):
         async with feeds.of(caller.tenant_id) as feed:
@@ -101,15 +92,15 @@ async def _follow(socket: AnySocket, credential: Credential, first: Message | No
             await say_goodbye(socket, ending)
 
 
-async def _introduced(socket: AnySocket) -> tuple[Credential, Message | None]:
+async def _introduced(socket: AnySocket) -> tuple[Presented, Message | None]:
     """Who it is, by the subprotocols or by the first message, which may subscribe as well."""
     offered = dict(one.split(".", 1) for one in _offered(socket) if "." in one)
     if "token" in offered:
-        return Credential(f"Bearer {offered['token']}", offered.get("tenant")), None
+        return Presented(f"Bearer {offered['token']}", offered.get("tenant")), None
     first = read_message(await socket.receive_text())
     if first.token is None:
         raise Unauthenticated("The first message must hold a token and a tenant.")
-    return Credential(f"Bearer {first.token}", first.tenant), first
+    return Presented(f"Bearer {first.token}", first.tenant), first
 
 
 def _offered(socket: AnySocket) -> list[str]:

@@ -12,7 +12,7 @@ from libs.common.db import notifications as table
 from libs.common.domain.notifications import MAX_USER, Level, Notification
 from libs.common.domain.records import text_problem
 from libs.common.errors import Fault, InvalidInput, NotFound
-from services.gateway.auth import caller_of, parts_of, require_reader
+from services.gateway.auth import caller_of, parts_of, require_reader, tenant_of
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
@@ -55,7 +55,7 @@ async def list_notifications(
     """Newest first: those of the user and those for everybody."""
     wanted = window(limit, cursor, offset)
     reader = _reader(request, user)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         rows = await table.list_notifications(
             connection, caller_of(request).tenant_id, user=reader, unread=unread,
             after=wanted.after_id, limit=wanted.rows, offset=wanted.offset,
@@ -69,7 +69,7 @@ async def list_notifications(
 )  # fmt: skip
 async def read_one(request: AnyRequest, notification_id: FromPath[UUID]) -> NotificationShown:
     """Again is harmless: it was read when it was first marked. Any role may."""
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         row = await table.mark_read(
             connection, caller_of(request).tenant_id, notification_id, parts_of(request).clock.now()
         )
@@ -85,7 +85,7 @@ async def read_one(request: AnyRequest, notification_id: FromPath[UUID]) -> Noti
 async def read_all(request: AnyRequest, user: User = None) -> ReadAll:
     """Those that the list shows for the user. Any role may."""
     reader = _reader(request, user)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         updated = await table.mark_all_read(
             connection, caller_of(request).tenant_id, reader, parts_of(request).clock.now()
         )

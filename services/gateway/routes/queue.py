@@ -24,7 +24,7 @@ from libs.common.db.slots import queued_for
 from libs.common.domain.execution import ExecutionStatus
 from libs.common.domain.fairness import seconds_until_turn
 from libs.common.domain.frames import MAX_ITEMS
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import TENANT_SECURITY, problems
 from services.gateway.parts import GatewayParts
@@ -91,7 +91,7 @@ class WhyWaiting(msgspec.Struct, frozen=True):
 async def show_queue(request: AnyRequest) -> Queue:
     """What is under way and what waits for the tenant's turn, by workflow and priority."""
     tenant_id, parts = caller_of(request).tenant_id, parts_of(request)
-    async with parts.database.snapshot() as connection:
+    async with tenant_of(request).snapshot() as connection:
         standing = await find_standing(connection, tenant_id, parts.settings.run_window)
         load = await find_load(connection, tenant_id)
         queued = await list_queued(connection, tenant_id)
@@ -112,7 +112,7 @@ async def show_queue(request: AnyRequest) -> Queue:
 async def why_waiting(request: AnyRequest, execution_id: FromPath[UUID]) -> WhyWaiting:
     """Every limit that holds it, with its place and an estimate where there is one."""
     tenant_id, parts = caller_of(request).tenant_id, parts_of(request)
-    async with parts.database.snapshot() as connection:
+    async with tenant_of(request).snapshot() as connection:
         row = await find_execution(connection, tenant_id, execution_id, value_bytes=_VALUE_BYTES)
         if row is None:
             raise unknown()

@@ -18,7 +18,8 @@ from libs.common.domain.frames import MAX_ITEMS
 from libs.common.domain.json_schema import instance_faults
 from libs.common.domain.workflow import Definition, action_places
 from libs.common.errors import Conflict, InvalidInput, NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auditing import note
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.routes.running import traceparent_of
@@ -65,7 +66,7 @@ async def retry(request: AnyRequest, execution_id: FromPath[UUID]) -> Response[R
     """
     body = to_struct(await read_object(request), Retry) if await request.body() else Retry()
     caller, fresh_id, traceparent = caller_of(request), new_id(), traceparent_of(request)
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         source = await find_repeatable(connection, caller.tenant_id, execution_id)
         version = _version(source, body.version)
         assert source is not None  # _version has looked
@@ -75,6 +76,7 @@ async def retry(request: AnyRequest, execution_id: FromPath[UUID]) -> Response[R
             input_json=_input(source, body.input, definition), actor=caller.actor, traceparent=traceparent,
             actions=action_places(definition),
         )  # fmt: skip
+        await note(connection, "execution.rerun", execution_id, None, {"execution_id": fresh_id, "version": version})
     ready = Ready(caller.tenant_id, fresh_id, 0, source.workflow_id, version, b"", traceparent)
     parts_of(request).acceptor.announce_known([ready])
     headers = {"Location": f"/api/v1/executions/{fresh_id}"}

@@ -14,7 +14,7 @@ from libs.common.clock import random_token
 from libs.common.db.workflows import Startable, find_startable, find_version
 from libs.common.errors import Conflict, Fault, InvalidInput, NotFound
 from libs.common.telemetry.tracing import child_of, format_traceparent, new_trace, parse_traceparent
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.input_schemas import InputSchemas
@@ -82,7 +82,7 @@ async def execute(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[
 async def _startable(request: AnyRequest, caller: Caller, workflow_id: UUID, value: dict[str, Any]) -> Startable:
     """The workflow, able to run with this input. Raises `NotFound`, `Conflict` or `InvalidInput`."""
     schemas: InputSchemas = request.app.state["input_schemas"]
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         startable = await find_startable(connection, caller.tenant_id, workflow_id)
         if startable is None:
             raise NotFound("There is no such workflow.")

@@ -21,7 +21,7 @@ from libs.common.domain.schedule_text import describe
 from libs.common.domain.schedule_validation import schedule_faults
 from libs.common.domain.trigger import TriggerSpec, schedule_config
 from libs.common.errors import Conflict, Fault, InvalidInput, NotFound
-from services.gateway.auth import caller_of, parts_of, require_member, require_reader
+from services.gateway.auth import caller_of, parts_of, require_member, require_reader, tenant_of
 from services.gateway.bodies import AnyRequest, read_object
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 
@@ -81,8 +81,8 @@ async def preview(request: AnyRequest) -> RunTimes:
 )  # fmt: skip
 async def show_next_runs(request: AnyRequest, trigger_id: FromPath[UUID], count: Count = 5) -> RunTimes:
     """When a stored schedule fires next. A slot that is due and not yet fired comes first."""
-    caller, parts = caller_of(request), parts_of(request)
-    async with parts.database.connection() as connection:
+    caller = caller_of(request)
+    async with tenant_of(request).transaction() as connection:
         row = await find_trigger(connection, caller.tenant_id, trigger_id)
     if row is None:
         raise NotFound("There is no such trigger.")

@@ -24,13 +24,15 @@ from libs.common.domain.firing_policy import FiringOutcome, Judge, first_slot_fr
 from libs.common.domain.schedule_text import describe
 from libs.common.errors import Conflict, Fault, IdempotencyMismatch, InvalidInput, NotFound
 from libs.common.schedule_firing import Planned, planned_slot, start
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auditing import note
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, read_struct, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, page, window
 from services.gateway.parts import Caller
 from services.gateway.routes.jobs import JobMade
 from services.gateway.routes.running import idempotency_key
+from services.gateway.schedule_order import Sort, cursor_position, read_after
 
 MAX_BACKFILL_DAYS = 366
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
@@ -44,7 +46,7 @@ Outcome: TypeAlias = Annotated[FiringOutcome | None, QueryParameter(description=
 
 class Schedule(msgspec.Struct, frozen=True):
     """A schedule and where it stands. `next_run_at`: null when it is switched off or has come to its end; `runs`: slots
-    that have run; `last_lag_ms`: how late the newest of them was.
+    that have run; `last_run_at`, `last_lag_ms`: when the newest of them was taken, and how late.
     """
 
     trigger_id: UUID
@@ -60,6 +62,7 @@ class Schedule(msgspec.Struct, frozen=True):
     paused_note: str | None
     paused_by: str | None
     runs: int
+    last_run_at: datetime | None
     last_lag_ms: int | None
 
 
@@ -120,21 +123,20 @@ async def list_all(
     request: AnyRequest,
     search: Search = None,
     paused: Paused = None,
+    sort: Sort = "next_run_at",
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     offset: Offset = 0,
 ) -> Page[Schedule]:
-    """The next due first; those that are due no more come last."""
+    """The next due first, unless `sort` says otherwise; those without a value to sort by come last."""
     wanted = window(limit, cursor, offset)
-    due, trigger_id = _position(wanted.after_name)
-    async with parts_of(request).database.connection() as connection:
+    after, descending = read_after(wanted.after, sort), sort.startswith("-")
+    async with tenant_of(request).transaction() as connection:
         rows = await list_schedules(
             connection, caller_of(request).tenant_id, search, paused=paused,
-            page=ListWindow(due, trigger_id, wanted.rows, wanted.offset),
+            page=ListWindow(sort.removeprefix("-"), descending, after, wanted.rows, wanted.offset),
         )  # fmt: skip
-    return page(
-        rows, wanted, _shown, lambda row: f"{row.next_run_at.isoformat() if row.next_run_at else ''}/{row.trigger_id}"
-    )
+    return page(rows, wanted, lambda row: _shown(row.view), lambda row: cursor_position(row, sort))
 
 
 @get("/triggers/{trigger_id:uuid}/firings", responses=problems(400, 403, 404, 409, 422), summary="List firings")
@@ -151,7 +153,7 @@ async def list_ledger(
     """The ledger of a schedule, newest slot first: every due slot once. `from` and `to` are about the planned time."""
     wanted, tenant_id = window(limit, cursor, offset), caller_of(request).tenant_id
     before = _instant(wanted.after_name) if wanted.after_name is not None else _LATEST
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         await _check_schedule(connection, tenant_id, trigger_id)
         rows = await list_firings(
             connection, tenant_id, trigger_id, outcome, since=_aware(created_from, _EARLIEST),
@@ -166,12 +168,18 @@ async def list_ledger(
 )  # fmt: skip
 async def pause(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
     """Its slots are suppressed, each with a row in the ledger, until it is resumed. It may be fired by hand."""
+    return await pause_now(request, trigger_id)
+
+
+async def pause_now(request: AnyRequest, trigger_id: UUID) -> Standing:
+    """The schedule is paused as the body says. Raises `NotFound` or `Conflict`."""
     caller = caller_of(request)
     body = to_struct(await read_object(request), Pause) if await request.body() else Pause()
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
         await pause_schedules(connection, [(caller.tenant_id, trigger_id, body.note, caller.actor)])
         row = await find_trigger(connection, caller.tenant_id, due.trigger_id)
+        await note(connection, "schedule.paused", trigger_id, None, body)
     return Standing(trigger_id, None if row is None else row.next_run_at, True, body.note)
 
 
@@ -181,16 +189,24 @@ async def pause(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
 )  # fmt: skip
 async def resume(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
     """Slots run again from now on; those before stay suppressed. 409 when it is not paused."""
+    return await resume_now(request, trigger_id)
+
+
+async def resume_now(request: AnyRequest, trigger_id: UUID) -> Standing:
+    """The schedule goes on. Raises `NotFound`, or `Conflict` when it is not paused."""
     caller = caller_of(request)
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
         if due.paused_at is None:
             raise Conflict("The schedule is not paused.")
         row, next_run_at = await find_trigger(connection, caller.tenant_id, trigger_id), None
         if row is not None and row.next_run_at is not None:
-            next_run_at = max(row.next_run_at, first_slot_from(read_schedule(due.config), due.now) or row.next_run_at)
+            next_run_at = row.next_run_at
+            if next_run_at < due.now:
+                next_run_at = first_slot_from(read_schedule(due.config), due.now)
             await add_gaps(connection, _passed_while_paused(due))
         await resume_schedule(connection, caller.tenant_id, trigger_id, next_run_at)
+        await note(connection, "schedule.resumed", trigger_id)
     return Standing(trigger_id, next_run_at, False)
 
 
@@ -202,10 +218,15 @@ async def fire(request: AnyRequest, trigger_id: FromPath[UUID]) -> Response[Fire
     """As if a slot were due now, also while it is paused; overlap is judged by the schedule's policy, and 409 when that
     passes it over. With `Idempotency-Key` a retry within 24 hours starts nothing new.
     """
+    return await fire_now(request, trigger_id)
+
+
+async def fire_now(request: AnyRequest, trigger_id: UUID) -> Response[Fired]:
+    """The schedule has fired as headers and body say. Raises `NotFound`, `Conflict` or `IdempotencyMismatch`."""
     caller, key, raw = caller_of(request), idempotency_key(request), await request.body()
     body = to_struct(await read_object(request), Fire) if raw else Fire()
     parts, run_id, new = parts_of(request), new_id(), list[NewExecution]()
-    async with parts.database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
         if key is not None:
             request_hash = hashlib.sha256(trigger_id.bytes + raw).digest()
@@ -216,6 +237,7 @@ async def fire(request: AnyRequest, trigger_id: FromPath[UUID]) -> Response[Fire
                 return _fired(known_id, "pending", replayed=True)
         planned, cancelled = await _plan_by_hand(connection, caller, due, body, run_id)
         new = await start(connection, parts.acceptor, [planned], [(caller.tenant_id, one) for one in cancelled])
+        await note(connection, "schedule.fired", trigger_id, None, {"execution_id": run_id})
     parts.acceptor.announce(new)
     return _fired(run_id, "pending" if planned.execution is not None else "waiting", replayed=False)
 
@@ -229,12 +251,13 @@ async def backfill(request: AnyRequest, trigger_id: FromPath[UUID]) -> Response[
     how far it is.
     """
     caller, body, job_id = caller_of(request), await read_struct(request, BackfillRange), new_id()
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
         _check_range(body, due.now)
         if due.is_off:
             raise Conflict("The trigger or its workflow is disabled.")
         await insert_backfill(connection, caller.tenant_id, job_id, trigger_id, body.since, body.to, caller.actor)
+        await note(connection, "schedule.backfilled", trigger_id, None, body)
     return Response(JobMade(job_id), status_code=202, headers={"Location": f"/api/v1/jobs/{job_id}"})
 
 
@@ -245,7 +268,7 @@ async def backfill(request: AnyRequest, trigger_id: FromPath[UUID]) -> Response[
 async def register(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
     """Nothing is left to do, as a schedule counts from when it is stored; answers when it is due next."""
     tenant_id = caller_of(request).tenant_id
-    async with parts_of(request).database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller_of(request), trigger_id)
         row = await find_trigger(connection, tenant_id, trigger_id)
     return Standing(trigger_id, None if row is None else row.next_run_at, due.paused_at is not None, due.paused_note)
@@ -321,24 +344,13 @@ def _shown(row: ScheduleView) -> Schedule:
     return Schedule(
         row.trigger_id, row.workflow_id, row.workflow_name, row.key, describe(read_schedule(row.config)),
         msgspec.json.decode(row.config), row.enabled, row.next_run_at, row.paused_at is not None, row.paused_at,
-        row.paused_note, row.paused_by, row.runs, row.last_lag_ms,
+        row.paused_note, row.paused_by, row.runs, row.last_run_at, row.last_lag_ms,
     )  # fmt: skip
 
 
 def _firing(row: FiringView) -> Firing:
     lag = round((row.actual_at - row.planned_at).total_seconds() * 1000)
     return Firing(row.planned_at, row.actual_at, lag, row.kind, row.outcome, row.execution_id, row.reason)
-
-
-def _position(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """Where the page before ended. Raises `InvalidInput`."""
-    if cursor is None:
-        return None, None
-    due, _, trigger_id = cursor.partition("/")
-    try:
-        return _instant(due) if due else None, UUID(trigger_id)
-    except ValueError:
-        raise InvalidInput([Fault("cursor", "is not a `next_cursor` of this list")]) from None
 
 
 def _instant(text: str) -> datetime:

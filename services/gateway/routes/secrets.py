@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, Router, delete, get, put
+from litestar.openapi import ResponseSpec
 from litestar.params import FromPath
 
+from libs.common.data_keys import data_key_of
 from libs.common.db import secrets as table
 from libs.common.db.secrets import StoredSecret
 from libs.common.domain.faults import struct_faults
 from libs.common.domain.templates import SECRET_NAME
 from libs.common.errors import Fault, InvalidInput, NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auditing import note
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, page, window
@@ -46,16 +49,22 @@ def read_value(name: str, raw: dict[str, Any]) -> bytes:
     return plaintext
 
 
+_MADE = ResponseSpec(StoredSecret, generate_examples=False, description="A new secret")
+
+
 @put(
-    "/secrets/{name:str}", operation_class=takes(SecretValue), responses=problems(400, 403, 422), summary="Set a secret"
-)
+    "/secrets/{name:str}", operation_class=takes(SecretValue),
+    responses={**problems(400, 403, 413, 415, 422), 201: _MADE}, summary="Set a secret",
+)  # fmt: skip
 async def put_secret(request: AnyRequest, name: FromPath[str]) -> Response[StoredSecret]:
     """201 for a new secret, 200 for a new value. Runs see the value within `SIGNALBOX_CACHE_SECONDS`."""
     parts, tenant_id = parts_of(request), caller_of(request).tenant_id
     plaintext = read_value(name, await read_object(request))
-    key_id, sealed = parts.vault.sealing_id, parts.vault.seal(tenant_id, name, plaintext)
-    async with parts.database.connection() as connection:
-        stored = await table.put_secret(connection, tenant_id, name, sealed=sealed, key_id=key_id)
+    async with tenant_of(request).transaction() as connection:
+        data_key = await data_key_of(connection, tenant_id, parts.vault)
+        sealed = parts.vault.seal(tenant_id, name, plaintext, data_key)
+        stored = await table.put_secret(connection, tenant_id, name, sealed=sealed, key_id="")
+        await note(connection, "secret.set", name, None, {"version": stored.version})
     if stored.version > 1:
         return Response(stored, status_code=200)
     return Response(stored, status_code=201, headers={"Location": f"/api/v1/secrets/{name}"})
@@ -67,7 +76,7 @@ async def list_secrets(
 ) -> Page[StoredSecret]:
     """Names and times, by name."""
     wanted = window(limit, cursor, offset)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         rows = await table.list_secrets(
             connection,
             caller_of(request).tenant_id,
@@ -83,7 +92,7 @@ async def show_secret(request: AnyRequest, name: FromPath[str]) -> StoredSecret:
     """Its name and times."""
     stored = None
     if SECRET_NAME.fullmatch(name):
-        async with parts_of(request).database.connection() as connection:
+        async with tenant_of(request).transaction() as connection:
             stored = await table.find_secret(connection, caller_of(request).tenant_id, name)
     if stored is None:
         raise NotFound("There is no such secret.")
@@ -95,8 +104,10 @@ async def delete_secret(request: AnyRequest, name: FromPath[str]) -> None:
     """Runs that use it fail from then on, and name it."""
     deleted = False
     if SECRET_NAME.fullmatch(name):
-        async with parts_of(request).database.connection() as connection:
+        async with tenant_of(request).transaction() as connection:
             deleted = await table.delete_secret(connection, caller_of(request).tenant_id, name)
+            if deleted:
+                await note(connection, "secret.deleted", name)
     if not deleted:
         raise NotFound("There is no such secret.")
 

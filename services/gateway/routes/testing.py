@@ -31,7 +31,7 @@ from libs.common.domain.trigger import MAX_WEBHOOK_BYTES, TriggerSpec
 from libs.common.domain.workflow import Definition
 from libs.common.errors import Fault, InvalidInput, NotFound, SignalboxError
 from libs.common.webhook_payloads import read_payload
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.publishing import check_definition
@@ -100,7 +100,7 @@ async def test_workflow(request: AnyRequest, workflow_id: FromPath[UUID]) -> Tri
     """Runs the workflow with stubbed effects and a clock that jumps over every wait. Nothing is stored."""
     trial = to_struct(await read_object(request), Trial) if await request.body() else Trial()
     caller = caller_of(request)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         stored = await find_workflow(connection, caller.tenant_id, workflow_id)
         if stored is None:
             raise NotFound("There is no such workflow.")

@@ -12,7 +12,7 @@ from libs.common.db.triggers import StoredTrigger, list_triggers
 from libs.common.db.workflows import StoredWorkflow
 from libs.common.domain.tenant import role_allows
 from libs.common.errors import Forbidden, NotFound
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest
 from services.gateway.definitions import definition_of, trigger_document, webhook_url
 from services.gateway.documents import TENANT_SECURITY, problems
@@ -36,6 +36,7 @@ class WebhookAddress(msgspec.Struct, frozen=True):
     trigger_id: UUID
     webhook_url: str
     webhook_token: str
+    slug: str | None
     instructions: str
 
 
@@ -43,7 +44,7 @@ class WebhookAddress(msgspec.Struct, frozen=True):
 async def list_of_workflow(request: AnyRequest, workflow_id: FromPath[UUID]) -> Triggers:
     """In the order of the definition."""
     caller = caller_of(request)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         stored = await load(connection, caller, workflow_id)
         rows = await list_triggers(connection, caller.tenant_id, [workflow_id])
     by_key, base = {row.key: row for row in rows}, base_url(request)
@@ -57,7 +58,7 @@ async def list_of_workflow(request: AnyRequest, workflow_id: FromPath[UUID]) -> 
 async def show_webhook_url(request: AnyRequest, workflow_id: FromPath[UUID]) -> WebhookAddress:
     """The address of the first webhook trigger. If there is none it is made, which needs an editor."""
     caller, parts = caller_of(request), parts_of(request)
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         await load(connection, caller, workflow_id)
         rows = await list_triggers(connection, caller.tenant_id, [workflow_id])
     row = _first_webhook(rows) or await _make_webhook(parts, caller, workflow_id)
@@ -66,6 +67,7 @@ async def show_webhook_url(request: AnyRequest, workflow_id: FromPath[UUID]) -> 
         trigger_id=row.id,
         webhook_url=webhook_url(row, base_url(request)),
         webhook_token=row.token or "",
+        slug=row.slug,
         instructions=instructions(msgspec.json.decode(row.config)),
     )
 

@@ -21,7 +21,8 @@ from libs.common.db.webhook_calls import (
     replayable_ids,
 )
 from libs.common.errors import Conflict, Fault, InvalidInput, NotFound, SignalboxError, Unavailable
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auditing import note
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, id_bound, page, window
@@ -124,7 +125,7 @@ async def list_logs(
     caller, wanted = caller_of(request), window(limit, cursor, offset)
     before = min((one for one in (wanted.after_id, id_bound(created_to)) if one is not None), default=None)
     chosen = CallFilter(outcome, status, id_bound(created_from), before)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         await find_webhook(request, connection, trigger_id)
         rows = await list_calls(connection, caller.tenant_id, trigger_id, chosen, limit=wanted.rows, offset=offset)
     return page(rows, wanted, lambda row: WebhookLog(**_fields(row)), lambda row: row.id)
@@ -133,7 +134,7 @@ async def list_logs(
 @get("/webhook-logs/{log_id:uuid}", responses=problems(400, 403, 404), summary="Show a webhook call")
 async def show_log(request: AnyRequest, log_id: FromPath[UUID]) -> WebhookLogDetail:
     """All that is kept of a call."""
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         found = await find_logged_call(connection, caller_of(request).tenant_id, log_id)
     if found is None:
         raise NotFound("There is no such webhook call.")
@@ -156,9 +157,10 @@ async def replay_log(request: AnyRequest, log_id: FromPath[UUID]) -> Response[Re
     """The call once more, past the checks of who sent it. 409 when its body was not kept whole."""
     body = to_struct(await read_object(request), ReplayCall) if await request.body() else ReplayCall()
     caller, parts, how = caller_of(request), parts_of(request), HowToReplay(body.version, body.conditions)
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         if await find_logged_call(connection, caller.tenant_id, log_id) is None:
             raise NotFound("There is no such webhook call.")
+        await note(connection, "webhook_call.replayed", log_id, None, body)
         calls = await load_replayable(connection, caller.tenant_id, [log_id])
         definitions = await load_definitions(connection, caller.tenant_id, calls, how)
     if not calls:
@@ -176,8 +178,9 @@ async def replay_logs(request: AnyRequest, trigger_id: FromPath[UUID]) -> Replay
     """At most 200 at once. One that cannot be replayed does not hold up the others: each has its own answer."""
     body = to_struct(await read_object(request), ReplayCalls)
     caller, parts, how = caller_of(request), parts_of(request), HowToReplay(body.version, body.conditions)
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         await find_webhook(request, connection, trigger_id)
+        await note(connection, "webhook_calls.replayed", trigger_id, None, body)
         ids = body.ids or await replayable_ids(connection, caller.tenant_id, trigger_id, _chosen(body), body.limit)
         calls = [
             call

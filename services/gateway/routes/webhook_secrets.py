@@ -14,6 +14,7 @@ from litestar import Router, get, post
 from litestar.params import FromPath
 
 from libs.common.clock import new_id
+from libs.common.data_keys import data_key_of
 from libs.common.db import webhook_secrets as table
 from libs.common.db.pool import Connection
 from libs.common.db.triggers import StoredTrigger, find_trigger
@@ -27,7 +28,8 @@ from libs.common.security.trigger_secrets import (
     seal_trigger_secrets,
     shown_prefix,
 )
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auditing import note
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_struct
 from services.gateway.definitions import secret_field
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -82,8 +84,9 @@ async def rotate(request: AnyRequest, trigger_id: FromPath[UUID]) -> RotatedSecr
     """
     parts, caller = parts_of(request), caller_of(request)
     body = await read_struct(request, RotateSecret)
-    async with parts.database.transaction() as connection:
+    async with tenant_of(request).transaction() as connection:
         held = await _held(connection, caller, trigger_id)
+        await note(connection, "webhook_secret.rotated", trigger_id, None, {"grace_seconds": body.grace_seconds})
         return await _rotate(connection, parts, caller, held, body)
 
 
@@ -95,7 +98,7 @@ async def rotate(request: AnyRequest, trigger_id: FromPath[UUID]) -> RotatedSecr
 async def list_secrets(request: AnyRequest, trigger_id: FromPath[UUID]) -> WebhookSecrets:
     """By prefix, with when each was last used: when nobody uses the old one any more, the rotation is done."""
     parts, caller = parts_of(request), caller_of(request)
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         _check_has_secret(await find_trigger(connection, caller.tenant_id, trigger_id))
         return WebhookSecrets(
             await table.list_webhook_secrets(connection, caller.tenant_id, trigger_id, parts.clock.now())
@@ -126,10 +129,11 @@ async def _rotate(
         raise InvalidInput(faults)
     tenant_id, trigger_id = caller.tenant_id, held.row.id
     current = TriggerSecret(new_id(), body.secret or generated_secret(held.auth))
-    present, *_ = open_trigger_secrets(parts.vault, tenant_id, trigger_id, held.sealed)
+    data_key = await data_key_of(connection, tenant_id, parts.vault)
+    present, *_ = open_trigger_secrets(parts.vault, tenant_id, trigger_id, held.sealed, data_key)
     until = parts.clock.now() + timedelta(seconds=body.grace_seconds)
     previous = msgspec.structs.replace(present, valid_until=until) if body.grace_seconds else None
-    sealed = seal_trigger_secrets(parts.vault, tenant_id, trigger_id, current, previous)
+    sealed = seal_trigger_secrets(parts.vault, tenant_id, trigger_id, current, previous, data_key=data_key)
     described = NewWebhookSecret(trigger_id, current.id, shown_prefix(current.value))
     await table.seal_webhook_secrets(connection, tenant_id, trigger_id, sealed)
     await table.rotate_webhook_secret(connection, tenant_id, described, until)

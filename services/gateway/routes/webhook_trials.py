@@ -16,7 +16,7 @@ from libs.common.domain.webhook_samples import SAMPLES, Sample, sample_for
 from libs.common.domain.workflow import Definition
 from libs.common.errors import Fault, InvalidInput, NotFound
 from libs.common.webhook_rules import ACCEPTED
-from services.gateway.auth import caller_of, parts_of, require_member
+from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.replaying import TESTED, HowToReplay, body_bytes, prepare, version_key
@@ -65,7 +65,7 @@ async def test_trigger(request: AnyRequest, trigger_id: FromPath[UUID]) -> Tried
     """What would become of a call behind its credential check. Without `execute` nothing is stored or started."""
     body = to_struct(await read_object(request), TryTrigger) if await request.body() else TryTrigger()
     caller, parts, how = caller_of(request), parts_of(request), HowToReplay("latest", conditions=True)
-    async with parts.database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         row = await find_webhook(request, connection, trigger_id)
         stored = await find_workflow(connection, caller.tenant_id, row.workflow_id)
     if stored is None:

@@ -14,7 +14,7 @@ from libs.common.db.workflows import StoredWorkflow, VersionSummary
 from libs.common.domain.json_merge import merge_patch
 from libs.common.domain.workflow import Definition
 from libs.common.errors import Fault, InvalidInput, NotFound
-from services.gateway.auth import caller_of, parts_of, require_member, require_reader
+from services.gateway.auth import caller_of, parts_of, require_member, require_reader, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, read_struct
 from services.gateway.definitions import definition_of, without_read_only, workflow_document
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -91,7 +91,7 @@ async def list_workflows(
     if name is not None and "\0" in name:
         raise InvalidInput([Fault("name", "must not hold the character U+0000")])
     caller, wanted = caller_of(request), window(limit, cursor, offset)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         rows = await table.list_workflows(
             connection, caller.tenant_id, name=name, enabled=enabled,
             after=wanted.after_id, limit=wanted.rows, offset=wanted.offset,
@@ -119,7 +119,7 @@ async def create(request: AnyRequest) -> Response[Document]:
 async def show(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[Document]:
     """The newest version, with its triggers; `ETag` is the version."""
     caller = caller_of(request)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         stored = await load(connection, caller, workflow_id)
         triggers = await list_triggers(connection, caller.tenant_id, [workflow_id])
     return answer(request, Published(stored, triggers, {}))
@@ -196,7 +196,7 @@ async def list_versions(
 ) -> Page[VersionSummary]:
     """Newest first."""
     caller, wanted = caller_of(request), window(limit, cursor, offset)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         await load(connection, caller, workflow_id)
         rows = await table.list_versions(
             connection, caller.tenant_id, workflow_id,
@@ -211,7 +211,7 @@ async def list_versions(
 async def show_version(request: AnyRequest, workflow_id: FromPath[UUID], version: FromPath[int]) -> Version:
     """One version as it was stored; it never changes."""
     caller = caller_of(request)
-    async with parts_of(request).database.connection() as connection:
+    async with tenant_of(request).transaction() as connection:
         await load(connection, caller, workflow_id)
         row = None
         if 0 < version < 2**31:

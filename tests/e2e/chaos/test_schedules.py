@@ -80,6 +80,7 @@ async def test_every_slot_stands_in_the_ledger_once_and_the_executions_are_those
     running: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await running.fetch("CREATE SCHEMA clock")
+    await running.fetch("GRANT USAGE ON SCHEMA clock TO PUBLIC")
     await set_clock(running, 0)
     await running.fetch(_CLOCK_FIRST)
     async with AsyncExitStack() as stack:

@@ -19,12 +19,15 @@ from libs.common.clock import new_id
 from libs.common.db import (
     api_keys,
     approvals,
+    audit,
     backfills,
+    cleaning,
     collections,
     concurrency,
     controlling,
     deliveries,
     dispatching,
+    erasures,
     event_views,
     event_waits,
     events,
@@ -39,11 +42,13 @@ from libs.common.db import (
     queue_views,
     record_search,
     records,
+    reports,
     rerunning,
     schedule_control,
     schedule_gaps,
     schedule_runs,
     schedule_views,
+    scheduled_tasks,
     schedules,
     secrets,
     signals,
@@ -53,6 +58,7 @@ from libs.common.db import (
     versions,
     webhook_calls,
     webhook_secrets,
+    whole_tenants,
     workflows,
 )
 from libs.common.db.accepting import insert_accepted, put_off
@@ -68,6 +74,7 @@ from tests.factories import (
     call_row,
     execution_change,
     make_execution,
+    make_task,
     make_tenant,
     make_trigger,
     make_workflow,
@@ -79,6 +86,7 @@ PAGE: dict[str, Any] = {"after": None, "limit": 50, "offset": 0}
 EVENTS: dict[str, Any] = {"first_id": None, "before_id": None, "limit": 50, "offset": 0}
 ALL = execution_views.ExecutionFilter()
 HASH = b"\x07" * 32
+FIRST_ID, LAST_ID = UUID(int=0), UUID(int=2**128 - 1)
 _TABLES = """
 SELECT c.relname AS name FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace
@@ -112,16 +120,24 @@ class Owned:
     job: jobs.OpenJob
     record: UUID
     notification: UUID
+    task: UUID
 
     def job_of(self, tenant_id: UUID) -> jobs.OpenJob:
         return jobs.OpenJob(tenant_id, self.job.id, "cancel", "{}", UUID(int=2**128 - 1), None)
 
 
-async def everything_of(connection: Connection) -> Owned:
-    """A tenant with a row in every table."""
-    tenant, worker, key, job = await make_tenant(connection, "owner"), new_id(), new_id(), new_id()
+async def audited_tenant(connection: Connection, slug: str) -> UUID:
+    """A tenant with a row in its audit log."""
+    tenant = await make_tenant(connection, slug)
+    await audit.insert_audit_rows(connection, [audit.AuditRow(tenant, new_id(), "a.b", "x", None, "", "", "")])
+    return tenant
+
+
+async def everything_of(connection: Connection, slug: str = "owner", hashed: bytes = HASH) -> Owned:
+    """A tenant with a row in every table. `hashed`: of its API key."""
+    tenant, worker, key, job = await audited_tenant(connection, slug), new_id(), new_id(), new_id()
     workflow = await make_workflow(connection, tenant)
-    trigger = await make_trigger(connection, tenant, workflow, token="t")
+    trigger = await make_trigger(connection, tenant, workflow, token="t", slug="paid")
     schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule")
     described = webhook_secrets.NewWebhookSecret(trigger, trigger, "whsec_")
     await webhook_secrets.set_webhook_secrets(connection, tenant, [], [described])
@@ -132,9 +148,8 @@ async def everything_of(connection: Connection) -> Owned:
     waiting = await make_execution(connection, tenant, workflow, "waiting")
     async with connection.transaction():
         await signals.send_signals(connection, [signals.Signal(tenant, waiting, 0, 0, "event", "{}")])
-    asked = [action_row("waiting")]
-    asking, approval = await make_execution(connection, tenant, workflow, "waiting", records=asked), new_id()
-    await approvals.ask_approvals(connection, [approvals.NewApproval(tenant, approval, asking, 0, 0, "t", "", None)])
+    asking = await make_execution(connection, tenant, workflow, "waiting", records=[action_row("waiting")])
+    approval = await make_approval(connection, tenant, asking)
     event = NewEvent(tenant, new_id(), "order", "{}", "api", dedupe_id="1")
     async with connection.transaction():
         await events.raise_events(connection, [event])
@@ -143,7 +158,7 @@ async def everything_of(connection: Connection) -> Owned:
     call = call_row(tenant, trigger, ended)
     await insert_accepted(connection, [], [call])
     await api_keys.insert_api_key(
-        connection, tenant, key, name="k", role="owner", prefix="sb_", hashed=HASH, expires_at=None
+        connection, tenant, key, name="k", role="owner", prefix="sb_", hashed=hashed, expires_at=None
     )
     await idempotency.claim_key(connection, tenant, "k", HASH, pending)
     await deliveries.claim_deliveries(connection, [deliveries.Delivery(tenant, trigger, HASH, ended)])
@@ -158,14 +173,22 @@ async def everything_of(connection: Connection) -> Owned:
     await records.write_records(connection, [RecordChange(None, note)])
     await notifications.insert_notifications(connection, [notification_of(tenant, told)])
     await local_results.keep_results(connection, [((tenant, ended, "k"), {})])
-    queued = await make_execution(connection, tenant, workflow)
+    task, queued = await make_task(connection, tenant), await make_execution(connection, tenant, workflow)
     await concurrency.enter(connection, [slot_entry(tenant, workflow, one) for one in (running, queued)])
+    await triggers.set_next_runs(connection, tenant, [(schedule, NOW)])
     return Owned(
         tenant=tenant, workflow=workflow, trigger=trigger, schedule=schedule, pending=pending, running=running,
         paused=paused, waiting=waiting, asking=asking, approval=approval, event=event.id, ended=ended, call=call.id,
         key=key, worker=worker, queued=queued, job=jobs.OpenJob(tenant, job, "cancel", "{}", job, None), record=note.id,
-        notification=told,
+        notification=told, task=task,
     )  # fmt: skip
+
+
+async def make_approval(connection: Connection, tenant: UUID, execution: UUID) -> UUID:
+    """A question to people that the execution asks."""
+    approval = new_id()
+    await approvals.ask_approvals(connection, [approvals.NewApproval(tenant, approval, execution, 0, 0, "t", "", None)])
+    return approval
 
 
 async def make_held(connection: Connection, tenant: UUID, workflow: UUID) -> UUID:
@@ -210,6 +233,11 @@ async def found_by_action(connection: Connection, tenant_id: UUID) -> object:
         return None
 
 
+async def claimed_data_key(connection: Connection, tenant_id: UUID) -> object:
+    await tenants.claim_data_key(connection, tenant_id, b"fresh")
+    return await tenants.find_data_key(connection, tenant_id)
+
+
 async def decided(connection: Connection, tenant_id: UUID, approval: UUID) -> object:
     """None when there is no such approval."""
     try:
@@ -218,10 +246,25 @@ async def decided(connection: Connection, tenant_id: UUID, approval: UUID) -> ob
         return None
 
 
+async def batch_of(connection: Connection, tenant_id: UUID) -> int:
+    """How many of a tenant's executions were old."""
+    soon = NOW + timedelta(hours=1)
+    batch = await cleaning.delete_old_executions(connection, tenant_id, soon, after=FIRST_ID, before_id=LAST_ID)
+    return batch.deleted
+
+
+async def counted(connection: Connection, tenant_id: UUID) -> int:
+    """How many executions a tenant's report has."""
+    return (await reports.count_executions(connection, tenant_id, FIRST_ID, LAST_ID, 5.0))[0].total
+
+
 Call = Callable[[Connection, UUID, Owned], Awaitable[object]]
 
 OF_OTHERS: dict[str, Call] = {
+    "audit.list_audit_rows": lambda c, t, _: audit.list_audit_rows(c, t, audit.AuditFilter(), limit=9, offset=0),
     "api_keys.list_api_keys": lambda c, t, _: api_keys.list_api_keys(c, t, **PAGE),
+    "api_keys.find_api_key": lambda c, t, o: api_keys.find_api_key(c, t, o.key),
+    "api_keys.note_key_uses": lambda c, t, o: api_keys.note_key_uses(c, [(t, o.key, NOW)]),
     "api_keys.revoke_api_key": lambda c, t, o: api_keys.revoke_api_key(c, t, o.key),
     "collections.find_collection": lambda c, t, _: collections.find_collection(c, t, "notes"),
     "collections.lock_collection": lambda c, t, _: collections.lock_collection(c, t, "notes"),
@@ -235,6 +278,10 @@ OF_OTHERS: dict[str, Call] = {
     "approvals.list_approvals": lambda c, t, _: approvals.list_approvals(c, t, "pending", **PAGE),
     "approvals.list_approvals of all": lambda c, t, _: approvals.list_approvals(c, t, None, **PAGE),
     "approvals.decide": lambda c, t, o: decided(c, t, o.approval),
+    "cleaning.delete_old_executions": lambda c, t, _: batch_of(c, t),
+    "cleaning.delete_old_calls": lambda c, t, _: cleaning.delete_old_calls(c, t, LAST_ID),
+    "cleaning.delete_old_events": lambda c, t, _: cleaning.delete_old_events(c, t, LAST_ID),
+    "cleaning.delete_old_notifications": lambda c, t, _: cleaning.delete_old_notifications(c, t, LAST_ID),
     "controlling.cancel_executions": lambda c, t, o: controlling.cancel_executions(c, t, [o.pending, o.running]),
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
@@ -296,6 +343,9 @@ OF_OTHERS: dict[str, Call] = {
     "live_states.changed_since": lambda c, t, o: live_states.changed_since(
         c, t, NOW - timedelta(hours=1), UUID(int=0), workflow_id=o.workflow, execution_id=o.ended, limit=50
     ),
+    "reports.count_executions": lambda c, t, _: counted(c, t),
+    "reports.count_firings": lambda c, t, _: reports.count_firings(c, t, NOW, NOW + timedelta(seconds=1), 5.0),
+    "reports.count_calls": lambda c, t, _: reports.count_calls(c, t, FIRST_ID, LAST_ID, 5.0),
     "rerunning.find_repeatable": lambda c, t, o: rerunning.find_repeatable(c, t, o.ended),
     "rerunning.repeat_execution": lambda c, t, o: rerunning.repeat_execution(
         c, t, o.ended, new_id=new_id(), version=1, input_json="{}", actor=None, traceparent="",
@@ -306,19 +356,23 @@ OF_OTHERS: dict[str, Call] = {
         c, backfill_of(t, o), NOW, pause_seconds=1, done=1, passed_over=0
     ),
     "schedules.move_schedules_on": lambda c, t, o: schedules.move_schedules_on(
-        c, [schedules.Move(t, o.trigger, NOW, 1, 1)]
+        c, [schedules.Move(t, o.trigger, NOW, 1, NOW, 1)]
     ),
     "schedule_control.pause_schedules": lambda c, t, o: schedule_control.pause_schedules(
         c, [(t, o.schedule, "why", None)]
     ),
     "schedule_control.resume_schedule": lambda c, t, o: schedule_control.resume_schedule(c, t, o.schedule, NOW),
     "schedule_views.list_schedules": lambda c, t, _: schedule_views.list_schedules(
-        c, t, None, paused=None, page=schedule_views.ListWindow(None, None, 50, 0)
+        c, t, None, paused=None, page=schedule_views.ListWindow("name", True, None, 50, 0)
     ),
     "schedule_views.list_firings": lambda c, t, o: schedule_views.list_firings(
         c, t, o.trigger, None, since=NOW, before=NOW + timedelta(seconds=1), limit=50, offset=0
     ),
+    "scheduled_tasks.find_task": lambda c, t, o: scheduled_tasks.find_task(c, t, o.task),
+    "scheduled_tasks.lock_task": lambda c, t, o: scheduled_tasks.lock_task(c, t, o.task),
+    "scheduled_tasks.list_tasks": lambda c, t, _: scheduled_tasks.list_tasks(c, t, name=None, type_name=None, **PAGE),
     "schedules.lock_schedule": lambda c, t, o: schedules.lock_schedule(c, t, o.schedule),
+    "schedules.lock_due_schedules": lambda c, t, o: schedules.lock_due_schedules(c, t, o.workflow),
     "schedules.slots_that_ran": lambda c, t, o: schedules.slots_that_ran(c, t, o.trigger, [NOW]),
     "schedule_gaps.advance_gaps": lambda c, t, o: schedule_gaps.advance_gaps(c, [], [gap_of(t, o.trigger)]),
     "schedule_runs.drop_runs": lambda c, t, o: schedule_runs.drop_runs(
@@ -338,6 +392,7 @@ OF_OTHERS: dict[str, Call] = {
     ),
     "slots.leave": lambda c, t, o: slots.leave(c, [slots.Place(t, o.running)]),
     "slots.queued_for": lambda c, t, o: slots.queued_for(c, t, o.queued),
+    "triggers.taken_slugs": lambda c, t, _: triggers.taken_slugs(c, t, new_id(), ["paid"]),
     "triggers.list_triggers": lambda c, t, o: triggers.list_triggers(c, t, [o.workflow]),
     "triggers.find_trigger": lambda c, t, o: triggers.find_trigger(c, t, o.trigger),
     "triggers.sync_triggers": lambda c, t, o: triggers.sync_triggers(c, t, o.workflow, []),
@@ -363,6 +418,9 @@ OF_OTHERS: dict[str, Call] = {
         c, t, o.trigger, b"other"
     ),
     "webhook_secrets.set_webhook_secrets": lambda c, t, o: webhook_secrets.set_webhook_secrets(c, t, [o.trigger], []),
+    "whole_tenants.delete_some": lambda c, t, _: whole_tenants.delete_some(
+        c, t, whole_tenants.TenantTable("executions", "executions", "id"), 50
+    ),
     "workflows.advance_workflow": lambda c, t, o: workflows.advance_workflow(
         c, t, o.workflow, "Mine", enabled=False, version=7
     ),
@@ -416,6 +474,9 @@ OF_ONE_S_OWN: dict[str, Call] = {
     "queue_views.find_load": lambda c, t, _: queue_views.find_load(c, t),
     "queue_views.find_standing": lambda c, t, _: queue_views.find_standing(c, t, 7),
     "secrets.put_secret": lambda c, t, _: secrets.put_secret(c, t, "token", sealed=b"other", key_id="1"),
+    "erasures.begin_erasure": lambda c, t, _: erasures.begin_erasure(c, t, None),
+    "tenants.claim_data_key": lambda c, t, _: tenants.claim_data_key(c, t, b"fresh"),
+    "tenants.find_data_key": lambda c, t, _: claimed_data_key(c, t),
     "tenants.find_tenant": lambda c, t, _: tenants.find_tenant(c, t),
     "tenants.insert_tenant": lambda c, _, __: tenants.insert_tenant(c, new_id(), "third", "Third"),
     "tenants.rename_tenant": lambda c, t, _: tenants.rename_tenant(c, t, name="Renamed", slug=None),

@@ -13,7 +13,7 @@ import pytest
 from libs.common.bus.memory import MemoryBus
 from libs.common.bus.messages import ReadyBatch, encode
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import Endpoint, Executor, announced, attempts
+from tests.integration.executor.conftest import Endpoint, Executor, announced, attempts, until
 from tests.integration.executor.test_runs import call, log
 
 _PICKY = "ALTER TABLE action_executions ADD CONSTRAINT picky CHECK (output::text NOT LIKE '%unlucky%')"
@@ -79,6 +79,36 @@ async def test_what_earlier_commits_left_open_is_closed_when_records_are_refused
         ("a", 0, "completed"), ("later", 0, "cancelled"), ("loop", 0, "cancelled"), ("pause", 0, "completed"),
         ("pause", 1, "cancelled"), ("slow", 0, "cancelled"),
     ]  # fmt: skip
+
+
+async def test_an_effect_that_ended_while_records_were_refused_is_not_recorded_as_cancelled(
+    executor: Executor, endpoint: Endpoint, acme: World, database_dsn: str
+) -> None:
+    await acme.fetch(_PICKY)
+    endpoint.hold(1)
+    pause: dict[str, Any] = {"key": "pause", "type": "wait", "needs": [], "config": {"seconds": 0.5}}
+    execution_id = await executor.begin([call(endpoint, needs=[]), pause, log("a", "unlucky", needs=["pause"])])
+    await endpoint.called(1)
+    locking = await asyncpg.connect(database_dsn)
+    async with locking.transaction():
+        await locking.execute("LOCK TABLE action_executions IN SHARE MODE")  # the refused write has to wait
+        await until(lambda: _is_somebody_waiting(acme))
+        endpoint.release(1)
+        await until(_no_effect_is_under_way)
+    await locking.close()
+    run = await executor.seen(execution_id, "failed")
+    assert run["error"]["class"] == "unstorable"
+    assert attempts(run) == [("call", 1, "completed"), ("pause", 1, "completed"), ("a", 1, "completed")]
+
+
+async def _is_somebody_waiting(world: World) -> bool:
+    return bool(
+        await world.fetch("SELECT FROM pg_locks WHERE NOT granted AND relation = 'action_executions'::regclass")
+    )
+
+
+async def _no_effect_is_under_way() -> bool:
+    return not any("Engine._perform" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ async def test_suspension_and_revocation_take_effect_within_the_cache_time(world
     assert suspended.json()["status"] == "suspended"
     world.clock.move(1.1)
     answer = await world.call("GET", "/workflows")
-    assert (answer.status_code, slug_of(answer)) == (403, "forbidden")
+    assert (answer.status_code, slug_of(answer)) == (403, "tenant-suspended")
     await world.client.post(f"/api/v1/admin/tenants/{tenant_id}/resume", headers=ADMIN)
     world.clock.move(1.1)
     keys = (await world.call("GET", "/api-keys", role="owner")).json()["items"]
@@ -110,6 +110,8 @@ async def test_another_tenants_resources_are_not_found(acme: World) -> None:
     keys = (await acme.call("GET", "/api-keys", role="owner")).json()["items"]
     foreign = await acme.call("DELETE", f"/api-keys/{keys[0]['id']}", slug="other", role="owner")
     assert foreign.status_code == 404
+    shown = await acme.call("GET", f"/api-keys/{keys[0]['id']}", slug="other", role="owner")
+    assert shown.status_code == 404
     assert (await acme.call("GET", "/workflows", slug="other")).json()["items"] == []
     assert (await acme.call("GET", "/executions", slug="other")).json()["items"] == []
     assert (await acme.call("GET", flow)).json()["version"] == 1
@@ -144,6 +146,7 @@ async def test_tenants_of_the_platform(world: World) -> None:
     for method, tail, body in (
         ("GET", "", None), ("PATCH", "", {"name": "x"}), ("POST", "/suspend", None), ("GET", "/api-keys", None),
         ("POST", "/api-keys", {"name": "k", "role": "owner"}), ("DELETE", f"/api-keys/{nowhere}", None),
+        ("GET", f"/api-keys/{nowhere}", None),
     ):  # fmt: skip
         answer = await world.client.request(method, f"{path}/{nowhere}{tail}", json=body, headers=ADMIN)
         assert (method, tail, answer.status_code) == (method, tail, 404)

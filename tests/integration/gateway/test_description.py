@@ -12,6 +12,7 @@ _REFERENCE = re.compile(r'"\$ref":\s*"#/components/schemas/([^"]+)"')
 
 _BODYLESS = (
     "}/suspend", "}/resume", "}/cancel", "{execution_id}/pause", "/read", "/read-all", "/register-schedule",
+    "/doctor",
 )  # fmt: skip
 
 

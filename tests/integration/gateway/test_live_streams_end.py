@@ -87,7 +87,7 @@ async def suspended(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("happens", "reason"), [(revoked, "unauthenticated"), (expired, "unauthenticated"), (suspended, "forbidden")]
+    ("happens", "reason"), [(revoked, "unauthenticated"), (expired, "unauthenticated"), (suspended, "tenant-suspended")]
 )
 async def test_a_stream_ends_with_its_right_to_be(
     acme: World, happens: Callable[[World], Awaitable[None]], reason: str

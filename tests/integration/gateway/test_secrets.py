@@ -119,15 +119,17 @@ async def test_a_row_opens_only_where_it_was_sealed(acme: World) -> None:
     await put(acme, "A")
     await put(acme, "B", "of B")
     await put(acme, "A", "of other", slug="other")
-    rows = await acme.fetch("SELECT tenant_id, name, sealed FROM secrets")
+    rows = await acme.fetch("SELECT s.*, t.data_key FROM secrets s JOIN tenants t USING (tenant_id)")
     vault, opened = acme.parts.vault, dict[tuple[UUID, str], bytes]()
     for owner in rows:
         for row in rows:
             if row is owner:
-                opened[row["tenant_id"], row["name"]] = vault.open(row["tenant_id"], row["name"], row["sealed"])
+                opened[row["tenant_id"], row["name"]] = vault.open(
+                    row["tenant_id"], row["name"], row["sealed"], row["data_key"]
+                )
                 continue
             with pytest.raises(CannotOpen):
-                vault.open(owner["tenant_id"], owner["name"], row["sealed"])
+                vault.open(owner["tenant_id"], owner["name"], row["sealed"], owner["data_key"])
     assert opened == {
         (tenants["acme"], "A"): CANARY.encode(), (tenants["acme"], "B"): b"of B", (tenants["other"], "A"): b"of other",
     }  # fmt: skip

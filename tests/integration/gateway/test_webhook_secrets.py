@@ -150,3 +150,20 @@ async def test_instructions_name_what_was_chosen(acme: World) -> None:
     assert "X-Sig" in await told(type="hmac", header="X-Sig")
     assert "Signing token" in await told(type="gitlab", signed=True)
     assert "HS512" in await told(type="jwt", algorithm="HS512")
+
+
+@pytest.mark.parametrize(
+    ("response", "says"),
+    [
+        ({}, "answered 202"),
+        ({"format": "json"}, "answered 202"),
+        ({"mode": "sync"}, "the workflow's respond"),
+        ({"status": 204}, "as the trigger says"),
+    ],
+)
+async def test_instructions_say_what_is_answered(acme: World, response: dict[str, Any], says: str) -> None:
+    trigger = webhook()
+    trigger["config"]["response"] = response
+    made = await acme.made(workflow(triggers=[trigger]))
+    told = (await acme.call("GET", f"/workflows/{made['id']}/webhook-url")).json()["instructions"]
+    assert says in told

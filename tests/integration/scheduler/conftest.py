@@ -32,6 +32,8 @@ CREATE TABLE clock.ahead (by interval NOT NULL);
 INSERT INTO clock.ahead VALUES ('0 s');
 CREATE FUNCTION clock.now() RETURNS timestamptz STABLE LANGUAGE sql
     AS 'SELECT pg_catalog.now() + by FROM clock.ahead';
+GRANT USAGE ON SCHEMA clock TO PUBLIC;
+GRANT SELECT ON clock.ahead TO PUBLIC;
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = clock, pg_catalog, public', current_database()); END $$
 """
 _PARK = """

@@ -184,7 +184,7 @@ async def test_redis_killed_emptied_and_restarted_under_load(database: Database,
 
         async def are_right(connection: Connection) -> bool:
             heard, known = await counts.all(), await count_outstanding(connection)
-            return heard is not None and known[tenant[0]] >= WINDOW and dict(heard.of) == known
+            return heard is not None and known.get(tenant[0], 0) >= WINDOW and dict(heard.of) == known
 
         await until(database, are_right, 10.0)
         await counts.set({}, ())

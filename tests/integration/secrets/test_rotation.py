@@ -9,11 +9,14 @@ import pytest
 import structlog
 
 from libs.common.clock import new_id
+from libs.common.data_keys import data_key_of
+from libs.common.db.resealing import outdated_data_keys, reseal_data_keys
+from libs.common.db.secrets import load_sealed, put_secret
 from libs.common.db.triggers import StoredTrigger, list_triggers, sync_triggers
 from libs.common.db.workflows import insert_workflow
-from libs.common.errors import OperatorError
+from libs.common.errors import OperatorError, TenantErased
 from libs.common.key_rotation import Outcome, Rotation, rotate_keys
-from libs.common.security.encryption import CannotOpen, Vault, new_master_key
+from libs.common.security.encryption import DATA_KEY, CannotOpen, Vault, new_master_key
 from services.executor.secret_values import SecretValues
 from tests.integration.cli.test_commands import signalbox
 from tests.integration.conftest import MovableClock
@@ -124,11 +127,11 @@ class DyingVault(Vault):
 
     lives = 150
 
-    def seal(self, tenant_id: UUID, record_id: UUID | str, plaintext: bytes) -> bytes:
+    def seal(self, tenant_id: UUID, record_id: UUID | str, plaintext: bytes, data_key: bytes | None = None) -> bytes:
         if self.lives == 0:
             raise Died
         self.lives -= 1
-        return super().seal(tenant_id, record_id, plaintext)
+        return super().seal(tenant_id, record_id, plaintext, data_key)
 
 
 async def test_an_end_in_the_middle_loses_nothing(safe: Safe) -> None:
@@ -155,6 +158,33 @@ async def test_what_no_key_opens_is_told_and_left_alone(safe: Safe) -> None:
         await opened(safe, BOTH)
 
 
+async def test_data_keys_are_sealed_anew_and_what_they_seal_stays(safe: Safe) -> None:
+    async with safe.database.connection() as connection:
+        data_key = await data_key_of(connection, safe.tenant_id, OLD)
+        assert await data_key_of(connection, safe.tenant_id, BOTH) == data_key  # there is one
+        sealed = OLD.seal(safe.tenant_id, "A", b"a", data_key)
+        await put_secret(connection, safe.tenant_id, "A", sealed=sealed, key_id="")
+    with pytest.raises(CannotOpen):
+        NEW.open(safe.tenant_id, "A", sealed, data_key)
+    assert await rotate_keys(safe.database, BOTH) == Rotation(NOTHING, NOTHING, Outcome(1, 0, 0))
+    async with safe.database.connection() as connection:
+        (row,) = await load_sealed(connection, [(safe.tenant_id, "A")])
+    assert row.sealed == sealed
+    assert NEW.open(safe.tenant_id, "A", row.sealed, row.data_key) == b"a"
+    assert await rotate_keys(safe.database, BOTH) == Rotation(NOTHING, NOTHING)
+
+
+async def test_a_destroyed_data_key_does_not_come_back(safe: Safe) -> None:
+    async with safe.database.connection() as connection:
+        await data_key_of(connection, safe.tenant_id, OLD)
+        rows = await outdated_data_keys(connection, NEW.sealing_mark, DATA_KEY, None, 10)
+        await connection.execute("UPDATE tenants SET data_key = NULL, status = 'erasing'")
+        assert await reseal_data_keys(connection, [(row, b"new") for row in rows]) == 0
+        with pytest.raises(TenantErased):
+            await data_key_of(connection, safe.tenant_id, OLD)
+        assert await connection.fetchval("SELECT data_key FROM tenants") is None
+
+
 async def test_without_a_key_it_says_so(safe: Safe) -> None:
     with pytest.raises(OperatorError, match="SIGNALBOX_MASTER_KEYS"):
         await rotate_keys(safe.database, Vault(""))
@@ -164,7 +194,7 @@ async def test_the_command(safe: Safe, database_dsn: str) -> None:
     await safe.put(OLD, A="a", B="b")
     await hook(safe, OLD, "a")
     settings = {"SIGNALBOX_DATABASE_URL": database_dsn, "SIGNALBOX_MASTER_KEYS": f"{NEW_KEY},{OLD_KEY}"}
-    said = "sealed with key new: {} secrets, {} triggers\n"
+    said = "sealed with key new: {} secrets, {} triggers, 0 data keys\n"
     assert (await signalbox("keys", "rotate", **settings))[:2] == (0, said.format(2, 1))
     assert await opened(safe, NEW) == {"A": b"a", "B": b"b"}
     await safe.put(OLD, C="c")

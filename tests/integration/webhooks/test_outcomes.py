@@ -78,19 +78,33 @@ async def test_other_addresses_answer_404_with_a_problem(ingress: httpx.AsyncCli
     assert answer.json()["type"] == "urn:signalbox:problem:not-found"
 
 
-@pytest.mark.parametrize("what", ["trigger", "workflow", "tenant"])
+@pytest.mark.parametrize("what", ["trigger", "workflow"])
 async def test_what_is_switched_off_answers_as_if_it_were_not_there(
     acme: World, ingress: httpx.AsyncClient, what: str
 ) -> None:
     trigger = await open_trigger(acme, enabled=what != "trigger")
     if what == "workflow":
         await acme.call("PATCH", f"/workflows/{trigger['workflow_id']}/enable", {"enabled": False})
-    if what == "tenant":
-        await acme.fetch("UPDATE tenants SET status = 'suspended' WHERE slug = 'acme'")
     answer, unknown = [await ingress.post(f"/webhooks/{which}", content=BODY) for which in (trigger["id"], uuid4())]
     assert answer.status_code == 404
     assert {**answer.json(), "request_id": None} == {**unknown.json(), "request_id": None}
     assert await outcomes(acme) == [("disabled", 404, False)]
+
+
+async def test_calls_of_a_suspended_tenant_answer_403(acme: World, ingress: httpx.AsyncClient) -> None:
+    trigger = await open_trigger(acme)
+    await acme.fetch("UPDATE tenants SET status = 'suspended' WHERE slug = 'acme'")
+    answer = await ingress.post(f"/webhooks/{trigger['id']}", content=BODY)
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:signalbox:problem:tenant-suspended")
+    assert (await ingress.options(f"/webhooks/{trigger['id']}")).status_code == 403
+    assert await outcomes(acme) == [("suspended", 403, False)] * 2
+
+
+async def test_calls_of_a_tenant_that_is_erased_find_nothing(acme: World, ingress: httpx.AsyncClient) -> None:
+    trigger = await open_trigger(acme)
+    await acme.fetch("UPDATE tenants SET status = 'erasing' WHERE slug = 'acme'")
+    assert (await ingress.post(f"/webhooks/{trigger['id']}", content=BODY)).status_code == 404
+    assert await outcomes(acme) == []
 
 
 async def test_another_method_answers_405_with_allow(acme: World, ingress: httpx.AsyncClient) -> None:

@@ -100,9 +100,9 @@ async def test_what_a_process_that_died_left_is_delivered_once_by_the_next(
     left = {file.name: file.read_bytes() for file in folder.iterdir()}
     assert len(left) == 1
     await server.start()
-    for round_ in range(2):
+    for torn in (b"", b"\x00\x00\x01\x00torn", b"\x00\x00", bytes(64)):
         for name, data in left.items():
-            (folder / name).write_bytes(data + b"\x00\x00\x01\x00torn" * round_)
+            (folder / name).write_bytes(data + torn)
         async with serving(acme, folder):
             await delivered(folder)
     rows = await acme.fetch("SELECT id FROM executions ORDER BY id")
@@ -121,6 +121,21 @@ async def test_a_full_spool_answers_503(acme: World, server: EmbeddedPostgres, t
         await server.start()
         await delivered(tmp_path / "spool")
     assert await acme.count("executions") == 2
+
+
+async def test_much_is_kept_in_several_files(acme: World, server: EmbeddedPostgres, tmp_path: Path) -> None:
+    folder, trigger = tmp_path / "spool", await made_trigger(acme, config={"auth": {"type": "none"}})
+    large = b'"' + b"x" * 1_000_000 + b'"'
+    async with serving(acme, folder) as client:
+        assert (await client.post(f"/webhooks/{trigger['id']}", content=BODY)).status_code == 202
+        await server.stop()
+        answers = [await client.post(f"/webhooks/{trigger['id']}", content=large) for _ in range(6)]
+        assert {answer.status_code for answer in answers} == {202}
+        assert [path.stat().st_size > 8 * 1024 * 1024 for path in sorted(folder.iterdir())] == [True, False]
+        await server.start()
+        await delivered(folder)
+    rows = await acme.fetch("SELECT id::text FROM executions ORDER BY id")
+    assert [row["id"] for row in rows[1:]] == [answer.json()["execution_id"] for answer in answers]
 
 
 async def test_who_would_wait_for_the_workflow_is_answered_at_once(

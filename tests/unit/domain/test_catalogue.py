@@ -49,7 +49,7 @@ def test_what_may_be_done_twice_is_repeated_and_the_rest_is_not() -> None:
     effects = {row.name: row.on_unknown for row in TYPES if row.kind is ActionKind.EFFECT}
     assert effects == {
         "http_request": "retry", "send_email": "fail", "send_sms": "fail", "send_notification": "retry",
-        "find_records": "retry",
+        "find_records": "retry", "make_report": "retry", "clean_up": "retry",
     }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def test_it_starts_what_has_no_conditions_or_holds_them() -> None:
     amount = [{"field": "event.data.amount", "operator": "greater_than", "value": 10},
               {"field": "amount", "operator": "exists"}]  # fmt: skip
     for conditions in (None, [], amount):
-        outcome = happening({"amount": 11}).judge(trigger(conditions), 0)
+        outcome = happening({"amount": 11}).judge(trigger(conditions), 0).outcome
         assert outcome == Outcome("started", None, UUID(int=9), "deal", WORKFLOW)
 
 
@@ -84,7 +84,7 @@ def test_it_starts_what_has_no_conditions_or_holds_them() -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_hold_is_named(conditions: Any, reason: str) -> None:
-    outcome = happening({"stage": "won", "amount": 1}).judge(trigger(conditions), 0)
+    outcome = happening({"stage": "won", "amount": 1}).judge(trigger(conditions), 0).outcome
     assert (outcome.outcome, outcome.execution_id) == ("no_match", None)
     assert outcome.reason is not None
     assert outcome.reason.startswith(reason)
@@ -92,20 +92,52 @@ def test_what_does_not_hold_is_named(conditions: Any, reason: str) -> None:
 
 def test_a_chain_ends_by_its_depth() -> None:
     others = tuple(UUID(int=100 + n) for n in range(MAX_DEPTH))
-    assert happening(chain=others[:-1]).judge(trigger(), 0).outcome == "started"
-    assert happening(chain=others).judge(trigger(), 0).outcome == "too_deep"
+    assert happening(chain=others[:-1]).judge(trigger(), 0).outcome.outcome == "started"
+    assert happening(chain=others).judge(trigger(), 0).outcome.outcome == "too_deep"
 
 
 def test_a_chain_ends_by_going_in_a_circle() -> None:
     circle = (WORKFLOW, OTHER) * MAX_REPEATS
-    assert happening(chain=circle[2:]).judge(trigger(), 0).outcome == "started"
-    assert happening(chain=circle).judge(trigger(), 0).outcome == "loop"
-    assert happening(chain=circle).judge(trigger(workflow=UUID(int=5)), 0).outcome == "started"
+    assert happening(chain=circle[2:]).judge(trigger(), 0).outcome.outcome == "started"
+    assert happening(chain=circle).judge(trigger(), 0).outcome.outcome == "loop"
+    assert happening(chain=circle).judge(trigger(workflow=UUID(int=5)), 0).outcome.outcome == "started"
 
 
 def test_one_event_starts_so_many_and_says_of_the_rest() -> None:
-    assert happening().judge(trigger(), MAX_STARTS - 1).outcome == "started"
-    assert happening().judge(trigger(), MAX_STARTS).outcome == "too_many"
+    assert happening().judge(trigger(), MAX_STARTS - 1).outcome.outcome == "started"
+    assert happening().judge(trigger(), MAX_STARTS).outcome.outcome == "too_many"
+
+
+def test_a_transform_makes_the_input_and_the_schema_is_its_judge() -> None:
+    schema = '{"required": ["sum"], "properties": {"sum": {"maximum": 20}}}'
+    shaped = msgspec.structs.replace(
+        trigger(), transform='{"sum": "{{ event.data.amount * 2 }}", "of": "{{ title }}"}', input_schema=schema
+    )
+    outcome, stored = happening({"amount": 10, "title": "Big"}).judge(shaped, 0)
+    assert outcome.outcome == "started"
+    brought = msgspec.json.decode(stored)
+    assert (brought["input"], brought["data"]) == ({"sum": 20, "of": "Big"}, {"amount": 10, "title": "Big"})
+    scope = build_scope({"type": "event"}, brought, {}, {}, {})
+    assert (scope["input"], scope["of"], "title" in scope) == (brought["input"], "Big", False)
+    assert scope["event"]["data"]["amount"] == 10
+    outcome, _ = happening({"amount": 11, "title": "Big"}).judge(shaped, 0)
+    assert (outcome.outcome, [fault.path for fault in outcome.faults]) == ("schema", ["input.sum"])
+    outcome, _ = happening({"amount": 11}).judge(shaped, 0)
+    assert (outcome.outcome, outcome.faults) == ("transform", ())
+    assert outcome.reason is not None
+    assert outcome.reason.startswith("config.transform: title")
+    assert happening({"amount": 11}).judge(msgspec.structs.replace(trigger(), input_schema=schema), 0)[0].faults
+
+
+def test_what_a_transform_may_not_name_or_make() -> None:
+    bad = {"event": "deal", "transform": {"a": "{{ secrets.KEY }}", "b": "{{ actions.x.output }}", "c": "{{ title }}"}}
+    found = [(fault.path, fault.message.split()[0]) for fault in trigger_config_faults("event", bad, "config")]
+    assert found == [("config.transform", "actions"), ("config.transform", "secrets")]
+    broken = trigger_config_faults("event", {"event": "deal", "transform": {"a": "{{ 1 + }}"}}, "config")
+    assert [fault.path for fault in broken] == ["config.transform.a"]
+    large = msgspec.structs.replace(trigger(), transform='["{{ event.data.text }}", "{{ event.data.text }}"]')
+    outcome, _ = happening({"text": "x" * 200_000}).judge(large, 0)
+    assert (outcome.outcome, outcome.reason) == ("transform", "config.transform: gives more than 256 KiB")
 
 
 def test_the_chain_goes_on_through_the_stored_input() -> None:

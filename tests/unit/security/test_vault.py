@@ -33,6 +33,26 @@ def test_a_name_is_an_owner_too_and_never_one_with_an_id() -> None:
         vault.open(tenant, record.bytes.decode("latin-1"), vault.seal(tenant, record, b"x"))
 
 
+def test_a_data_key_opens_what_it_sealed_for_its_tenant_and_nothing_else_does() -> None:
+    tenant, other, vault = new_id(), new_id(), Vault(OLD)
+    key, foreign = vault.new_data_key(tenant), vault.new_data_key(other)
+    sealed = vault.seal(tenant, "NAME", b"plain text", key)
+    assert b"plain" not in sealed and vault.open(tenant, "NAME", sealed, key) == b"plain text"
+    wrong = [
+        (tenant, "NAME", sealed, None), (tenant, "NAME", sealed, foreign), (tenant, "OTHER", sealed, key),
+        (other, "NAME", sealed, foreign), (other, "NAME", sealed, key), (tenant, "NAME", sealed[:-1], key),
+        (tenant, "NAME", sealed[:9], key), (tenant, "NAME", b"\x02", key),
+        (tenant, "NAME", sealed, vault.new_data_key(tenant)),
+        (tenant, "NAME", sealed, key[:-1]), (tenant, "NAME", key, key),
+    ]  # fmt: skip
+    for owner, record, given, data_key in wrong:
+        with pytest.raises(CannotOpen):
+            vault.open(owner, record, given, data_key)
+    with pytest.raises(CannotOpen):
+        Vault(NEW).open(tenant, "NAME", sealed, key)
+    assert vault.open(tenant, "NAME", vault.seal(tenant, "NAME", b"before"), key) == b"before"
+
+
 def test_what_is_sealed_tells_its_key() -> None:
     both = Vault(f"{NEW},{OLD}")
     assert both.sealing_id == "new"

@@ -1,7 +1,9 @@
 """Log lines: their form, what is bound to them, and what never reaches them."""
 
+import io
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -49,6 +51,15 @@ def test_lower_levels_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("b").info("no")
     structlog.get_logger("a").warning("yes")
     assert [line["event"] for line in lines(capsys)] == ["yes"]
+
+
+def test_a_log_on_a_full_disk_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure_logging("info", "json", "x")
+    with open("/dev/full", "wb", buffering=0) as full:
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(full, write_through=True))
+        with pytest.raises(OSError, match="No space left"):
+            sys.stderr.write("any line\n")
+        structlog.get_logger("a").error("a line of ours")
 
 
 def test_libraries_come_through_the_same_output(capsys: pytest.CaptureFixture[str]) -> None:

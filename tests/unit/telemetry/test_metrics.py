@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+from uuid import UUID
+
+import pytest
 
 from libs.common.telemetry import metrics
 
@@ -66,3 +69,25 @@ async def test_a_blocked_loop_shows_as_lag() -> None:
         while value("signalbox_event_loop_lag_seconds") < 0.05:  # noqa: ASYNC110 - a gauge announces nothing
             await asyncio.sleep(0.01)
     watching.cancel()
+
+
+def test_so_many_schedules_have_series_of_their_own_and_the_others_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_shown", metrics._ShownSchedules())  # pyright: ignore[reportPrivateUsage]
+    one, two, three, four = (UUID(int=0xACE0 + number) for number in range(4))
+    metrics.observe_firing(one, "fired", 1.0)
+    assert value(f'signalbox_schedule_slot_lag_seconds_count{{trigger_id="{one}"}}') == 0, "none unless it is asked for"
+    lag, missed = "signalbox_schedule_slot_lag_seconds", "signalbox_schedule_slots_missed_total"
+    shared = f'{missed}{{trigger_id="other"}}', f'{lag}_sum{{trigger_id="other"}}'
+    before = [value(series) for series in shared]
+    metrics.show_schedules(2)
+    for trigger, outcome, late in (
+        (one, "fired", 0.5), (two, "missed", 90.0), (three, "missed", None), (four, "late", 7.0), (one, "late", 1.5),
+    ):  # fmt: skip
+        metrics.observe_firing(trigger, outcome, late)
+    assert value(f'{lag}_count{{trigger_id="{one}"}}') == 2
+    assert value(f'{lag}_sum{{trigger_id="{one}"}}') == 2.0
+    assert value(f'{missed}{{trigger_id="{two}"}}') == 1
+    assert [value(series) - start for series, start in zip(shared, before, strict=True)] == [1, 7.0]
+    body, _ = metrics.render_metrics()
+    assert str(three) not in body.decode()
+    assert str(four) not in body.decode()

@@ -21,7 +21,21 @@ RSA = rsa.generate_private_key(65537, 2048)
 CURVES = {"ES256": ec.generate_private_key(ec.SECP256R1()), "ES384": ec.generate_private_key(ec.SECP384R1()),
           "ES512": ec.generate_private_key(ec.SECP521R1())}  # fmt: skip
 HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
-ALGORITHMS = ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"]
+ALGORITHMS = [
+    "HS256",
+    "HS384",
+    "HS512",
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+]
 GOOD: dict[str, Any] = {"iss": "partner", "aud": "signalbox", "exp": NOW.timestamp() + 60, "iat": NOW.timestamp()}
 
 
@@ -39,6 +53,8 @@ def signature_of(algorithm: str, content: bytes) -> bytes:
         return hmac.new(SECRET.encode(), content, getattr(hashlib, f"sha{algorithm[2:]}")).digest()
     if algorithm.startswith("RS"):
         return RSA.sign(content, padding.PKCS1v15(), made)
+    if algorithm.startswith("PS"):
+        return RSA.sign(content, padding.PSS(padding.MGF1(made), made.digest_size), made)
     if algorithm == "EdDSA":
         return KEY.sign(content)
     size = {"ES256": 32, "ES384": 48, "ES512": 66}[algorithm]
@@ -54,7 +70,7 @@ def token(algorithm: str = "HS256", claims: Any = GOOD, **head: Any) -> str:
 
 
 def auth(algorithm: str = "HS256", **more: Any) -> dict[str, Any]:
-    key = {"R": RSA, "E": CURVES.get(algorithm, KEY)}.get(algorithm[0])
+    key = {"R": RSA, "P": RSA, "E": CURVES.get(algorithm, KEY)}.get(algorithm[0])
     keys = {} if key is None else {"public_key": pem(key)}
     return {"type": "jwt", "algorithm": algorithm, **keys, **more}
 

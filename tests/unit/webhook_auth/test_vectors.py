@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from libs.common.security.jwt import Expected
 from libs.common.security.webhook_auth.jwt import JwtScheme, secret_checks
 from tests.senders import b64, public_bytes
 from tests.unit.webhook_auth.calls import call_of, scheme_of, verdict
@@ -130,7 +131,7 @@ def test_rfc_7515_a_1() -> None:
         "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFt"
         "cGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
     )
-    scheme = JwtScheme("HS256", secret_checks("HS256", [key]), True, "joe", None, 0, "authorization")
+    scheme = JwtScheme("HS256", secret_checks("HS256", [key]), True, Expected("joe", None, 0), "authorization")
     call = call_of({"authorization": f"Bearer {token}"})
     assert scheme.verify(call, b"", datetime.fromtimestamp(1300819379, UTC)).failed_check is None
     assert scheme.verify(call, b"", datetime.fromtimestamp(1300819380, UTC)).failed_check == "timestamp"

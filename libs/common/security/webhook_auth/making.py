@@ -27,6 +27,7 @@ from libs.common.domain.webhook_auth import (
     ZoomAuth,
     all_public_keys,
 )
+from libs.common.security.jwt import Expected
 from libs.common.security.signatures import HmacSpec
 from libs.common.security.webhook_auth import keyed
 from libs.common.security.webhook_auth.addressed import HubSpotScheme, TwilioScheme
@@ -144,9 +145,8 @@ def _jwt(auth: JwtAuth, texts: tuple[str, ...]) -> JwtScheme:
         if by_secret
         else key_checks(auth.algorithm, all_public_keys(auth))
     )
-    return JwtScheme(
-        auth.algorithm, checks, by_secret, auth.issuer, auth.audience, auth.leeway_seconds, auth.header.lower()
-    )
+    expected = Expected(auth.issuer, auth.audience, auth.leeway_seconds)
+    return JwtScheme(auth.algorithm, checks, by_secret, expected, auth.header.lower())
 
 
 def _lower(name: str | None) -> str | None:

@@ -1,0 +1,148 @@
+"""The audit log: the tenant's own for its owners, the platform's for the platform. In pages, or as CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+from litestar import Response, Router, get
+from litestar.params import QueryParameter
+
+from libs.common.clock import id_time
+from libs.common.db.audit import PLATFORM, AuditFilter, AuditRow, list_audit_rows
+from libs.common.db.pool import Connection
+from libs.common.domain.audit import Changed
+from services.gateway.auth import caller_of, parts_of, require_owner, require_platform, tenant_of
+from services.gateway.bodies import AnyRequest
+from services.gateway.documents import PLATFORM_SECURITY, TENANT_SECURITY, problems
+from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, id_bound, page, window
+
+_MOST_LINES = 10_000
+_COLUMNS = ("created_at", "kind", "object", "actor", "credential", "address", "request_id", "stands_for", "changes")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+_Text = Annotated[str | None, QueryParameter(max_length=400, pattern=r"^[^\x00]*$")]
+Kind: TypeAlias = Annotated[
+    str | None,
+    QueryParameter(max_length=100, pattern=r"^[a-z_.]+$", description="A kind, or its first part: `workflow`"),
+]
+Format: TypeAlias = Annotated[
+    Literal["json", "csv"], QueryParameter(name="format", description=f"csv: the newest {_MOST_LINES} lines at once")
+]
+
+
+class AuditEntry(msgspec.Struct, frozen=True):
+    """One thing that somebody did. `actor`: the user whom the caller named; `credential`: the id of an API key,
+    `platform` or `token`; `changes`: what differs, secrets as `***`; `stands_for`: how many alike this one stands for.
+    """
+
+    id: UUID
+    created_at: datetime
+    kind: str
+    object: str
+    actor: str | None
+    credential: str
+    address: str
+    request_id: str
+    stands_for: int
+    changes: list[Changed]
+
+
+@get("/audit", responses=problems(400, 403, 422), summary="Read the audit log")
+async def list_audit(
+    request: AnyRequest,
+    actor: _Text = None,
+    kind: Kind = None,
+    about: Annotated[str | None, QueryParameter(name="object", max_length=400, pattern=r"^[^\x00]*$")] = None,
+    created_from: From = None,
+    created_to: To = None,
+    form: Format = "json",
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    offset: Offset = 0,
+) -> Response[Page[AuditEntry] | bytes]:
+    """Who changed what, newest first; sign-ins that were refused too. For owners."""
+    wanted = _filter(actor, kind, about, created_from, created_to)
+    return await _answer(
+        tenant_of(request).transaction(), caller_of(request).tenant_id, wanted, form, window(limit, cursor, offset)
+    )
+
+
+@get("/audit-log", responses=problems(422), summary="Read the platform's audit log")
+async def list_platform_audit(
+    request: AnyRequest,
+    actor: _Text = None,
+    kind: Kind = None,
+    about: Annotated[str | None, QueryParameter(name="object", max_length=400, pattern=r"^[^\x00]*$")] = None,
+    created_from: From = None,
+    created_to: To = None,
+    form: Format = "json",
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    offset: Offset = 0,
+) -> Response[Page[AuditEntry] | bytes]:
+    """What the platform did, newest first, and sign-ins that named no tenant of ours."""
+    wanted = _filter(actor, kind, about, created_from, created_to)
+    return await _answer(
+        parts_of(request).database.transaction(), PLATFORM, wanted, form, window(limit, cursor, offset)
+    )
+
+
+def _filter(
+    actor: str | None, kind: str | None, about: str | None, since: datetime | None, to: datetime | None
+) -> AuditFilter:
+    return AuditFilter(actor, kind, about, id_bound(since), id_bound(to))
+
+
+async def _answer(
+    begun: AbstractAsyncContextManager[Connection], tenant_id: UUID, wanted: AuditFilter, form: str, opened: Any
+) -> Response[Page[AuditEntry] | bytes]:
+    before = min((bound for bound in (opened.after_id, wanted.before_id) if bound is not None), default=None)
+    wanted = msgspec.structs.replace(wanted, before_id=before)
+    most = _MOST_LINES if form == "csv" else opened.rows
+    async with begun as connection:
+        rows = await list_audit_rows(connection, tenant_id, wanted, limit=most, offset=opened.offset)
+    if form == "csv":
+        headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
+        return Response(_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(page(rows, opened, _shown, lambda row: row.id))
+
+
+def _shown(row: AuditRow) -> AuditEntry:
+    changed = msgspec.json.decode(row.changes, type=list[Changed])
+    return AuditEntry(
+        row.id, id_time(row.id), row.kind, row.object, row.actor, row.credential, row.address, row.request_id,
+        row.stands_for, changed,
+    )  # fmt: skip
+
+
+def _csv(rows: Sequence[AuditRow]) -> bytes:
+    """As RFC 4180 has it. What a spreadsheet would take for a formula begins with an apostrophe."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    for row in rows:
+        values = {**msgspec.structs.asdict(row), "created_at": id_time(row.id).isoformat()}
+        writer.writerow([_cell(values[name]) for name in _COLUMNS])
+    return text.getvalue().encode()
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+ROUTER = Router(
+    "/api/v1", route_handlers=[list_audit], guards=[require_owner], security=TENANT_SECURITY, tags=["Audit"]
+)
+PLATFORM_ROUTER = Router(
+    "/api/v1/admin",
+    route_handlers=[list_platform_audit],
+    guards=[require_platform],
+    security=PLATFORM_SECURITY,
+    tags=["Platform"],
+)
