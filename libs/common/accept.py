@@ -37,6 +37,8 @@ SNAPSHOT_BYTES = 16_384
 """A larger input is not carried by the message; the executor reads it from its row."""
 _RAISES_TOGETHER = 64
 """Requests that raise events in one commit: each event may start hundreds of executions."""
+_MANY_EVENTS = 8
+"""A request with more of them is written by itself and after others like it: what it starts may be thousands."""
 _PUBLISHES_UNDER_WAY = 64
 """With so many unconfirmed the bus is in trouble: further ones are left to the sweep."""
 
@@ -142,6 +144,9 @@ class Acceptor:
         self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent] | EventIdTaken](
             self._raise, max_batch=_RAISES_TOGETHER
         )
+        self._large_raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent] | EventIdTaken](
+            self._raise, max_batch=1, lanes=1
+        )
 
     async def accept(self, new: NewExecution, call: CallRow | None = None) -> UUID:
         """The execution (and the call that caused it) is committed. Raises `Unavailable` when the database is away."""
@@ -198,7 +203,7 @@ class Acceptor:
         Raises `EventIdTaken`, `Unavailable`. Many requests share a commit; one that is refused takes nobody else's
         with it.
         """
-        raised = await self._raises.submit(events)
+        raised = await (self._raises if len(events) <= _MANY_EVENTS else self._large_raises).submit(events)
         if isinstance(raised, EventIdTaken):
             raise raised
         return raised
@@ -230,6 +235,7 @@ class Acceptor:
         await self._notes.close()
         await self._spooled.close()
         await self._raises.close()
+        await self._large_raises.close()
         await self._announcer.close()
 
     async def _write(self, batch: Sequence[_Entry]) -> Sequence[None]:

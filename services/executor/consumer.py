@@ -113,6 +113,10 @@ class ReadyConsumer:
                     if batch is None:
                         return False
                     begun.append(self._begin_piece(batch))
+        except asyncio.CancelledError:
+            for piece in begun:
+                piece.cancel()
+            raise
         finally:
             ends = await asyncio.gather(*begun, return_exceptions=True)
         for end in ends:
