@@ -9,12 +9,14 @@ import structlog
 from libs.common.accept import Acceptor
 from libs.common.bus.connect import make_bus
 from libs.common.bus.protocol import Bus
+from libs.common.cache.connect import make_outstanding
 from libs.common.clock import Clock, SystemClock
 from libs.common.db.migrate import migrate
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.security.encryption import Vault
 from libs.common.settings import Settings
+from libs.common.windows import Windows
 
 _log = structlog.get_logger(__name__)
 
@@ -30,9 +32,16 @@ class Parts:
     vault: Vault
     acceptor: Acceptor
 
+    @property
+    def windows(self) -> Windows | None:
+        """What is known of the tenants' windows; None: nobody has one."""
+        return self.acceptor.windows
+
     async def close(self) -> None:
         """Everything accepted is committed and announced; every connection is given back."""
         await self.acceptor.close()
+        if self.windows is not None:
+            await self.windows.close()
         await self.bus.close()
         await self.database.close()
 
@@ -60,4 +69,7 @@ async def open_parts(settings: Settings, name: str) -> Parts:
         await bus.connect()
     except Unavailable as error:
         _log.warning("the broker is away; going on without it", reason=error.detail)
-    return Parts(settings, SystemClock(), database, bus, vault, Acceptor(database, bus))
+    windows = Windows(
+        database, make_outstanding(settings.redis_url.reveal()), window=settings.run_window, budget=settings.run_budget
+    )
+    return Parts(settings, SystemClock(), database, bus, vault, Acceptor(database, bus, windows))

@@ -178,6 +178,12 @@ class Settings(msgspec.Struct, frozen=True):
     executor_slots: Annotated[
         int, Meta(ge=1, le=10_000, description="Executions that one executor has under way at once")
     ] = 200
+    run_window: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Executions of a tenant of weight 1 on the bus or running at once")
+    ] = 2_000
+    run_budget: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Executions of all tenants on the bus or running; a few go ahead")
+    ] = 4_000
     cache_seconds: Annotated[
         float, Meta(ge=0, le=60, description="How long keys and triggers are remembered; a revocation waits as long")
     ] = 1.0

@@ -14,6 +14,7 @@ from libs.common.runtime import Checks
 from services.executor.actions.all import build_effects
 from services.executor.admission import Admission
 from services.executor.consumer import ReadyConsumer
+from services.executor.crowd import Crowd
 from services.executor.engine import Engine
 from services.executor.journal import Journal
 from services.executor.leases import Lease
@@ -40,9 +41,12 @@ class ExecutorService:
         self.worker: UUID = new_id()
         self._feed = make_live_feed(parts.settings.redis_url.reveal())
         self._live = LiveReporter(self._feed)
-        self._announcer = Announcer(parts.bus)
+        self._announcer = Announcer(parts.bus, parts.windows)
         self._listeners = EndListeners(parts.database, parts.settings.cache_seconds)
-        self._journal = Journal(parts.database, self.worker, self._announcer, self._live, self._listeners)
+        crowd = Crowd()
+        self._journal = Journal(
+            parts.database, self.worker, self._announcer, self._live, self._listeners, parts.windows, crowd
+        )
         self._effects = build_effects(parts.settings, parts.database, parts.clock)
         admission = Admission(parts.database, self._journal)
         self._engine = Engine(
@@ -60,6 +64,7 @@ class ExecutorService:
             SecretValues(parts.database, parts.vault, parts.clock, parts.settings.cache_seconds),
             self._engine,
             parts.clock,
+            crowd,
         )
         self._wishes = Wishes(parts.database, self.worker, self._engine)
         self._lease = Lease(parts.database, self.worker, "executor")

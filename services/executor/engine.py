@@ -55,18 +55,18 @@ class Engine:
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._reserved: set[UUID] = set()
         self._refuses = False
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room, self._bulk_room = asyncio.Event(), asyncio.Event()
+        self._note_load()
 
-    async def wait_for_room(self) -> bool:
-        """Returns when another batch may start; False when none may any more."""
-        await self._room.wait()
+    async def wait_for_room(self, *, bulk: bool = False) -> bool:
+        """Returns when another batch may start; False when none may any more. Bulk leaves a quarter to the others."""
+        await (self._bulk_room if bulk else self._room).wait()
         return not self._refuses
 
     def refuse_more(self) -> None:
         """Begin nothing more; whoever waits for room is told so."""
         self._refuses = True
-        self._room.set()
+        self._note_load()
 
     @contextmanager
     def reserved(self, ids: Iterable[UUID]) -> Generator[Collection[UUID]]:
@@ -160,10 +160,11 @@ class Engine:
 
     def _note_load(self) -> None:
         metrics.set_running(len(self._tasks))
-        if self._refuses or len(self._tasks) < self._slots:
-            self._room.set()
-        else:
-            self._room.clear()
+        for room, slots in ((self._room, self._slots), (self._bulk_room, max(1, self._slots * 3 // 4))):
+            if self._refuses or len(self._tasks) < slots:
+                room.set()
+            else:
+                room.clear()
 
     async def _drive(self, held: Held, turn: Turn) -> None:
         """From a recorded turn to the end, or to where the executor may let go."""

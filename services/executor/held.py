@@ -37,9 +37,9 @@ class Control(StrEnum):
 class Held:
     """`epoch` is the one it writes under; `claimed` once its row says so. `data`: what its trigger brought. `key_of`:
     how its concurrency key is found, if it needs a slot to begin; `queued`: it has none yet. `has_ties`: others may
-    have to know of its end. `wish`: what somebody wants of it; `bell` rings when that changes, or it was told
-    something; `told`: what the run has still to hear. `output_bytes`: of the outputs on record. `effects`: those under
-    way.
+    have to know of its end. `is_bulk`: it lets others pass. `wish`: what somebody wants of it; `bell` rings when that
+    changes, or it was told something; `told`: what the run has still to hear. `output_bytes`: of the outputs on record.
+    `effects`: those under way.
     """
 
     tenant_id: UUID
@@ -52,6 +52,7 @@ class Held:
     key_of: KeyOf | None = None
     queued: bool = False
     has_ties: bool = False
+    is_bulk: bool = False
     claimed: bool = False
     wish: Control | None = None
     bell: asyncio.Event = field(default_factory=asyncio.Event)

@@ -25,12 +25,16 @@ from libs.common.domain.execution import ExecutionStatus
 from libs.common.domain.turns import Turn
 from libs.common.errors import Unavailable
 from libs.common.telemetry import metrics
+from libs.common.windows import Windows
+from services.executor.crowd import Crowd
 from services.executor.due import DueExecutions
 from services.executor.entries import entry_of, unstorable
 from services.executor.held import Held
 from services.executor.live import LiveReporter
 
 _RETRY_SECONDS = 0.5
+_BULK_BATCH = 32
+"""Bulk that is written together while several tenants are about: whoever comes meanwhile waits for it."""
 _log = structlog.get_logger(__name__)
 
 
@@ -39,15 +43,19 @@ class Journal:
 
     def __init__(
         self, database: Database, worker: UUID, announcer: Announcer, live: LiveReporter | None = None,
-        listeners: Container[UUID] = frozenset(),
+        listeners: Container[UUID] = frozenset(), windows: Windows | None = None, crowd: Crowd | None = None,
     ) -> None:  # fmt: skip
         """`announcer`: who is told of executions that others started; `live`: of everything that became true;
-        `listeners`: the tenants in which somebody listens to ends.
+        `listeners`: the tenants in which somebody listens to ends; `windows`: of what runs no more; `crowd`: who knows
+        whom bulk has to let pass.
         """
-        self._listeners = listeners
         self._database, self._worker, self._announcer, self._live = database, worker, announcer, live
+        self._listeners, self._windows, self._crowd = listeners, windows, crowd or Crowd()
         self._due = DueExecutions(database, announcer)
         self._commits = GroupCommit[Entry, Written | None](self._write, observe=metrics.observe_journal_flush)
+        self._bulk = GroupCommit[Entry, Written | None](
+            self._write_bulk, max_batch=_BULK_BATCH, lanes=1, observe=metrics.observe_journal_flush
+        )
 
     async def record(self, held: Held, turn: Turn, now: datetime) -> Written | None:
         """Make durable what `held` has done and what it does next. None: it is not ours any more, stop."""
@@ -56,7 +64,8 @@ class Journal:
     async def record_all(self, items: Sequence[tuple[Held, Turn]], now: datetime) -> list[Written | None]:
         """As `record`, for several executions at once, in their order."""
         entries = [entry_of(held, turn, now, tells_end=held.tenant_id in self._listeners) for held, turn in items]
-        answers = await self._commits.submit_all(entries)
+        is_bulk = bool(items) and all(held.is_bulk for held, _ in items)
+        answers = await (self._bulk if is_bulk else self._commits).submit_all(entries)
         made: list[tuple[Held, ExecutionChange]] = []
         written: list[Written | None] = []
         for (held, _), entry, answer in zip(items, entries, answers, strict=True):
@@ -64,6 +73,10 @@ class Journal:
             if written[-1] is not None:
                 held.claimed = True
                 made.append((held, entry.change))
+        if self._windows is not None:
+            for _, change in made:
+                if change.status != ExecutionStatus.RUNNING:
+                    self._windows.ended(change.tenant_id)
         _observe([change for _, change in made])
         if self._live is not None:
             self._live.report(_event(held, change, now) for held, change in made)
@@ -97,7 +110,12 @@ class Journal:
     async def close(self) -> None:
         """Everything recorded is durable."""
         await self._commits.close()
+        await self._bulk.close()
         await self._due.close()
+
+    async def _write_bulk(self, batch: Sequence[Entry]) -> Sequence[Written | None]:
+        await self._crowd.let_pass()
+        return await self._write(batch)
 
     async def _write(self, batch: Sequence[Entry]) -> Sequence[Written | None]:
         while True:

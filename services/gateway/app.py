@@ -57,6 +57,7 @@ from services.gateway.routes import (
     limits,
     live_socket,
     notifications,
+    queue,
     records,
     rerunning,
     running,
@@ -83,8 +84,8 @@ _REFUSED = frozenset({401, 403})
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedule_previews.ROUTER, schedules.ROUTER,
     scheduled_tasks.ROUTER, running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER,
-    execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER,
-    notifications.ROUTER, events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
+    execution_log.ROUTER, execution_values.ROUTER, queue.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER,
+    records.ROUTER, notifications.ROUTER, events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
     webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER, limits.ROUTER, usage.ROUTER,
     audit.ROUTER, audit.PLATFORM_ROUTER, doctor.ROUTER,
 )  # fmt: skip

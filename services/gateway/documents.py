@@ -91,6 +91,7 @@ def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
         tags=[
             Tag("Workflows"),
             Tag("Executions"),
+            Tag("Queue"),
             Tag("Triggers"),
             Tag("Scheduled tasks"),
             Tag("Webhook calls"),

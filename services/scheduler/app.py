@@ -7,6 +7,7 @@ from libs.common.runtime import Checks
 from libs.common.telemetry import metrics
 from services.scheduler.arrears import Arrears
 from services.scheduler.backfills import Backfills
+from services.scheduler.dispatch import Dispatch
 from services.scheduler.erasing import Erasing
 from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
@@ -29,10 +30,13 @@ class SchedulerService:
 
     def __init__(self, parts: Parts) -> None:
         metrics.show_schedules(parts.settings.schedule_series)
-        self._announcer, plans = Announcer(parts.bus), Plans(parts.settings)
+        self._announcer = Announcer(parts.bus, parts.windows)
+        dispatch = [] if parts.windows is None else [Dispatch(parts.database, parts.windows, self._announcer)]
+        plans = Plans(parts.settings)
         self._intake, self._drain_seconds = Intake(parts), parts.settings.drain_seconds
         self._loop = Loop(
             [
+                *dispatch,
                 Firing(parts.database, parts.acceptor),
                 Turns(parts.database, parts.acceptor),
                 Arrears(parts.database, parts.acceptor),

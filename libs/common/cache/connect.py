@@ -1,4 +1,4 @@
-"""Chooses the feed of live events and who counts rates. Redis's client is imported only by whom it serves: it costs
+"""Chooses the feed of live events and who counts. Redis's client is imported only by whom it serves: it costs
 20 MB of memory.
 """
 
@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from libs.common.cache.outstanding import NobodyCounts, Outstanding
 from libs.common.cache.protocol import LiveEvent, LiveFeed
 from libs.common.cache.rates import LocalRates, RateLimiter
+from libs.common.cache.redis_outstanding import RedisOutstanding
 
 
 def make_live_feed(url: str) -> LiveFeed:
@@ -27,6 +29,13 @@ def make_rates(url: str) -> RateLimiter:
     from libs.common.cache.redis_rates import RedisRates  # noqa: PLC0415 - see above
 
     return RedisRates(url)
+
+
+def make_outstanding(url: str) -> Outstanding:
+    """What tenants have outstanding, counted over the Redis or Valkey at `url`; empty: PostgreSQL alone knows."""
+    if not url:
+        return NobodyCounts()
+    return RedisOutstanding(url)
 
 
 class NoLiveFeed:

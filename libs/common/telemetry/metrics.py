@@ -70,6 +70,7 @@ _slot_lag = Summary(
 )
 _slots_missed = _counter("schedule_slots_missed_total", "Slots of one schedule that were missed", "trigger_id")
 _republished = _counter("sweep_republished_total", "Executions that the sweep put on the bus again")
+_dispatched = _counter("dispatched_total", "Executions let go that waited for their tenant's turn")
 _recovered = _counter("sweep_recovered_total", "Executions taken from workers whose lease had ended")
 _loop_lag = _gauge("event_loop_lag_seconds", "How late the event loop woke a sleeper, worst of the last seconds")
 _lease_left = _gauge("worker_lease_seconds", "Time left on this worker's lease when it was last renewed")
@@ -220,6 +221,11 @@ def observe_firing(trigger_id: UUID, outcome: str, lag_seconds: float | None = N
 def count_republished(executions: int) -> None:
     """The sweep put so many executions on the bus again."""
     _republished.inc(executions)
+
+
+def count_dispatched(executions: int) -> None:
+    """It was the turn of so many executions that waited."""
+    _dispatched.inc(executions)
 
 
 def count_recovered(executions: int) -> None:

@@ -1,7 +1,7 @@
 """Starting a workflow by hand. The answer goes out when the execution is committed."""
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -26,9 +26,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Execute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to run with; templates see it as `input`."""
+    """What to run with; templates see it as `input`. `priority`: where the workflow's own is not meant."""
 
     input: dict[str, Any] = {}
+    priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] | None = None
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -64,6 +65,7 @@ async def execute(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[
         input=msgspec.json.encode(body.input),
         actor=caller.actor,
         traceparent=traceparent_of(request),
+        priority=body.priority,
     )
     acceptor, replayed = parts_of(request).acceptor, False
     if key is None:

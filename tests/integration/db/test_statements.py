@@ -15,6 +15,8 @@ _OVER_ALL_TENANTS = {
     "webhook_triggers._FIND_CALLED": "the slug of a tenant says whose it is",
     "controlling._WISHES": "for what one worker runs, whosever it is",
     "deliveries._FORGET": "names that are out of date",
+    "dispatching._BACKLOG": "the dispatcher's look at whose executions wait",
+    "dispatching._OUTSTANDING": "the dispatcher's count over all tenants",
     "diseases._LAGGING": "the doctor looks at all tenants",
     "diseases._ORPHANS": "the same",
     "diseases._OVERDUE": "the same",

@@ -159,6 +159,8 @@ ROUTES = (
     Route("POST /api/v1/executions/cancel", 202, 202, {"workflow_id": "$workflow"}, last=1),
     Route("POST /api/v1/executions/retry", 202, 202, {"workflow_id": "$workflow", "status": ["failed"]}, last=1),
     Route(f"GET {_EXECUTION}"),
+    Route(f"GET {_EXECUTION}/why-waiting", row="pending"),
+    Route("GET /api/v1/queue", 200),
     Route(f"GET {_EXECUTION}/stream"),
     Route(f"GET {_EXECUTION}/actions", shows_ids=False),
     Route(f"GET {_EXECUTION}/logs", shows_ids=False),
