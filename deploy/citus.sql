@@ -17,6 +17,7 @@ SELECT create_reference_table('tenants');
 SELECT create_reference_table('api_keys');
 SELECT create_reference_table('erasures');
 SELECT create_reference_table('workers');
+SELECT create_reference_table('usage_progress');
 
 -- An id is unique as it is made (UUIDv7); a distributed table can hold only keys with tenant_id to it.
 DROP INDEX triggers_id;
@@ -49,5 +50,7 @@ SELECT create_distributed_table('collections', 'tenant_id', colocate_with => 'wo
 SELECT create_distributed_table('records', 'tenant_id', colocate_with => 'workflows');
 SELECT create_distributed_table('notifications', 'tenant_id', colocate_with => 'workflows');
 SELECT create_distributed_table('audit_log', 'tenant_id', colocate_with => 'workflows');
+SELECT create_distributed_table('usage', 'tenant_id', colocate_with => 'workflows');
+SELECT create_distributed_table('limit_warnings', 'tenant_id', colocate_with => 'workflows');
 
 COMMIT;

@@ -16,6 +16,7 @@ import msgspec
 import uvicorn
 from uvicorn.config import Config
 
+from libs.common.connections import BoundedProtocol
 from libs.common.errors import OperatorError
 from libs.common.telemetry.metrics import render_metrics
 
@@ -97,7 +98,8 @@ class HttpServer:
     def __init__(self, app: AsgiApp, taken: socket.socket, drain_seconds: float, *, sockets: bool = False) -> None:
         """`taken`: what `take_port` gave; `sockets`: the application takes WebSockets too."""
         config = Config(
-            cast("Any", app), lifespan="off", log_config=None, access_log=False, server_header=False,
+            cast("Any", app), http=BoundedProtocol, lifespan="off",
+            log_config=None, access_log=False, server_header=False,
             proxy_headers=False,  # whom to believe is a setting, not who connects from this machine
             ws="wsproto" if sockets else "none", ws_max_size=_MESSAGE_BYTES, ws_per_message_deflate=False,
             ws_ping_interval=_PING_SECONDS, ws_ping_timeout=_PING_SECONDS,

@@ -31,6 +31,9 @@ _ADDRESSES: Mapping[str, Sequence[str]] = {
 _JWKS = r"^((?![a-zA-Z]+://).*|https://.+|http://(localhost|127\.0\.0\.1|\[::1\])[:/].*)$(?!\n)"
 """A path, or an address that nobody on the way can change: plain HTTP within this machine only."""
 
+_ORIGIN = r"https?://[A-Za-z0-9.\[\]:-]{1,255}"
+_CORS = rf"^(\*|{_ORIGIN}( *, *{_ORIGIN})*)?$(?!\n)"
+
 Network: TypeAlias = IPv4Network | IPv6Network
 
 
@@ -84,7 +87,9 @@ class Settings(msgspec.Struct, frozen=True):
     events_exchange: Annotated[
         str, Meta(max_length=127, description="Exchange of the platform whose messages are events; empty: none")
     ] = ""
-    redis_url: Annotated[Secret, Meta(description="Redis or Valkey, for live updates; empty: none")] = Secret()
+    redis_url: Annotated[Secret, Meta(description="Redis or Valkey, for live updates and rates; empty: none")] = (
+        Secret()
+    )
     platform_key: Annotated[
         Secret,
         Meta(description="Credential of the platform team for /api/v1/admin; several, comma-separated, all count"),
@@ -116,6 +121,10 @@ class Settings(msgspec.Struct, frozen=True):
     identity_proxies: Annotated[
         Networks, Meta(description="Networks whose word for tenant, user and role is taken; empty: nobody's. DANGER")
     ] = Networks()
+    cors_origins: Annotated[
+        str,
+        Meta(description="Origins whose pages may call the API, comma-separated; *: any; empty: none", pattern=_CORS),
+    ] = ""
     master_keys: Annotated[
         Secret, Meta(description="id:base64(32 bytes), comma-separated; the first seals secrets, all of them open")
     ] = Secret()
@@ -131,6 +140,10 @@ class Settings(msgspec.Struct, frozen=True):
     webhook_rate: Annotated[
         str, Meta(pattern=r"^([1-9][0-9]{0,8}/[smhd])?$(?!\n)", description="Calls of a webhook, as 100/m; empty: any")
     ] = ""
+    plans: Annotated[
+        str, Meta(description='Limits by plan, as {"free": {"workflows": 5, "api_rate": "60/m"}}; JSON')
+    ] = ""
+    default_plan: Annotated[str, Meta(description="Plan of tenants that have none")] = "unlimited"
     spool_dir: Annotated[
         str, Meta(description="Folder for webhook calls that come while PostgreSQL is away; empty: they get 503")
     ] = ""

@@ -28,9 +28,10 @@ from libs.common.parts import Parts
 from libs.common.runtime import AsgiApp, Checks
 from libs.common.telemetry.metrics import observe_http
 from services.gateway import documents
-from services.gateway.answers import answer_problem, sending
+from services.gateway.answers import answer_problem, refuse_head, sending
 from services.gateway.auditing import answering
 from services.gateway.auth import Authenticator
+from services.gateway.cross_origin import CrossOrigin, answer_question
 from services.gateway.exporting import Exports
 from services.gateway.input_schemas import InputSchemas
 from services.gateway.key_identity import KeyIdentities
@@ -53,6 +54,7 @@ from services.gateway.routes import (
     execution_values,
     executions,
     jobs,
+    limits,
     live_socket,
     notifications,
     queue,
@@ -65,6 +67,7 @@ from services.gateway.routes import (
     secrets,
     testing,
     triggers,
+    usage,
     webhook_logs,
     webhook_secrets,
     webhook_trials,
@@ -83,7 +86,7 @@ _ROUTERS = (
     scheduled_tasks.ROUTER, running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER,
     execution_log.ROUTER, execution_values.ROUTER, queue.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER,
     records.ROUTER, notifications.ROUTER, events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
-    webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER,
+    webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER, limits.ROUTER, usage.ROUTER,
     audit.ROUTER, audit.PLATFORM_ROUTER, doctor.ROUTER,
 )  # fmt: skip
 _BODIES = (
@@ -105,6 +108,7 @@ _BODIES = (
     *webhook_secrets.BODIES,
     *webhook_logs.BODIES,
     *webhook_trials.BODIES,
+    *limits.BODIES,
 )
 
 
@@ -136,6 +140,7 @@ def equip(
     """From now on the routes work on these parts; the rest as for `create_app`."""
     app.state["parts"] = parts
     app.state["authenticator"] = _authenticator(parts, key_uses or KeyUses(parts.database))
+    app.state["pages"] = CrossOrigin(parts.settings.cors_origins)
     app.state["exports"] = Exports(parts.database)
     app.state["input_schemas"] = InputSchemas()
     streams = live_streams or LiveStreams("", parts.settings.live_streams)
@@ -150,6 +155,7 @@ class GatewayService:
     def __init__(self, parts: Parts) -> None:
         gateway = GatewayParts(parts.settings, parts.database, parts.acceptor, parts.vault, parts.clock)
         self._streams = LiveStreams(parts.settings.redis_url.reveal(), parts.settings.live_streams)
+        self._limiter = gateway.limits.limiter
         self._key_uses = KeyUses(parts.database)
         app = create_app(gateway, self._streams, self._key_uses)
         self._refusals: Refusals = app.state["refusals"]
@@ -160,6 +166,7 @@ class GatewayService:
     async def start(self) -> None:
         """Ready as soon as it listens. What third parties have wrong shows now, not with the first request."""
         installed()
+        self._limiter.start()
         self._key_uses.start()
 
     async def stop(self) -> None:
@@ -168,6 +175,7 @@ class GatewayService:
         await self._refusals.close()
         await self._authenticator.close()
         await self._key_uses.stop()
+        await self._limiter.stop()
 
 
 def _authenticator(parts: GatewayParts, uses: KeyUses) -> Authenticator:
@@ -194,7 +202,8 @@ class _Gateway(Litestar):
             return
         http = cast("HTTPScope", scope)
         status, started = 0, perf_counter()
-        send_with_headers = sending(http, cast("Send", send))
+        pages = cast("CrossOrigin", self.state["pages"])
+        send_with_headers = sending(http, cast("Send", send), pages.headers(http))
 
         async def send_and_look(message: Message) -> None:
             nonlocal status
@@ -208,7 +217,10 @@ class _Gateway(Litestar):
             structlog.contextvars.bound_contextvars(request_id=request_id),
             answering(http, settings.trusted_proxies, request_id) as asked,
         ):
-            await super().__call__(http, receive, send_and_look)
+            if pages.is_question(http):
+                await answer_question(send_and_look)
+            elif not await refuse_head(http, send_and_look, settings.max_header_bytes):
+                await super().__call__(http, receive, send_and_look)
         route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
         if status in _REFUSED:
             cast("Refusals", self.state["refusals"]).note(asked, status, f"{http['method']} {route}")

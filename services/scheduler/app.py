@@ -1,6 +1,7 @@
 """The scheduler service: the only one that waits for time. Any number of them share the work; there is no leader."""
 
 from libs.common.accept import Announcer
+from libs.common.limits.plans import Plans
 from libs.common.parts import Parts
 from libs.common.runtime import Checks
 from libs.common.telemetry import metrics
@@ -12,8 +13,11 @@ from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
 from services.scheduler.intake import Intake
 from services.scheduler.jobs import Jobs
+from services.scheduler.limit_watch import LimitWatch
 from services.scheduler.loop import Loop
+from services.scheduler.metering import Metering
 from services.scheduler.rescue import Rescue
+from services.scheduler.retention import Retention
 from services.scheduler.slots import Slots
 from services.scheduler.turns import Turns
 from services.scheduler.waking import Waking
@@ -28,6 +32,7 @@ class SchedulerService:
         metrics.show_schedules(parts.settings.schedule_series)
         self._announcer = Announcer(parts.bus, parts.windows)
         dispatch = [] if parts.windows is None else [Dispatch(parts.database, parts.windows, self._announcer)]
+        plans = Plans(parts.settings)
         self._intake, self._drain_seconds = Intake(parts), parts.settings.drain_seconds
         self._loop = Loop(
             [
@@ -42,6 +47,9 @@ class SchedulerService:
                 Slots(parts.database),
                 Erasing(parts.database, parts.settings.cache_seconds),
                 Housekeeping(parts.database, parts.clock, parts.settings.audit_days),
+                Metering(parts.database),
+                Retention(parts.database, plans, parts.clock),
+                LimitWatch(parts.database, parts.acceptor, plans, parts.clock),
             ]
         )
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}

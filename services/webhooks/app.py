@@ -14,6 +14,7 @@ from structlog.contextvars import bind_contextvars
 
 from libs.common.clock import new_id
 from libs.common.errors import SignalboxError
+from libs.common.limits.limiter import Limiter
 from libs.common.parts import Parts
 from libs.common.problems import problem_for
 from libs.common.runtime import AsgiApp, Checks
@@ -25,7 +26,6 @@ from services.webhooks.call import Call, Send, read_call
 from services.webhooks.door import Door
 from services.webhooks.endings import Endings
 from services.webhooks.ingress import Ingress
-from services.webhooks.rates import SharedRates
 from services.webhooks.secret_uses import SecretUses
 from services.webhooks.spool import Spool
 from services.webhooks.triggers import TriggerCache
@@ -45,13 +45,15 @@ class WebhooksService:
         self._door = Door(parts.acceptor, spool, parts.database_answers)
         surroundings = Surroundings(settings.public_url, tuple(settings.trusted_proxies))
         self._uses = SecretUses(parts.database)
+        self._limiter = Limiter(settings, parts.database, parts.clock)
         triggers = TriggerCache(
-            parts.database, parts.vault, settings.cache_seconds, surroundings, self._uses, settings.webhook_rate,
-            outlives=spool is not None,
+            parts.database, parts.vault, settings.cache_seconds, surroundings, self._uses, self._limiter.plans,
+            settings.webhook_rate, outlives=spool is not None,
         )  # fmt: skip
-        self._rates = SharedRates(settings.redis_url.reveal())
         self._endings = Endings(parts.database, settings.redis_url.reveal())
-        self._ingress = Ingress(triggers, self._door, parts.clock, self._rates, self._endings, settings.max_body_bytes)
+        self._ingress = Ingress(
+            triggers, self._door, parts.clock, self._limiter, self._endings, settings.max_body_bytes
+        )  # fmt: skip
         self._writing: asyncio.Task[None] | None = None
         self.app: AsgiApp = create_app(self._ingress, settings.max_header_bytes, settings.trusted_proxies)
         self.checks: Checks = {"database": parts.database_answers}
@@ -60,6 +62,7 @@ class WebhooksService:
         """Ready as soon as it listens."""
         self._door.start()
         self._uses.start()
+        self._limiter.start()
         self._writing = asyncio.get_running_loop().create_task(self._keep_writing())
 
     async def stop(self) -> None:
@@ -70,7 +73,7 @@ class WebhooksService:
         await self._write_due()
         await self._uses.stop()
         await self._door.stop()
-        await self._rates.close()
+        await self._limiter.stop()
         await self._endings.close()
 
     async def _keep_writing(self) -> None:

@@ -1,7 +1,8 @@
 """What happens to a webhook call: find the trigger, check the call, commit it, answer.
 
     exists 404 ─ enabled 404 ─ suspended 403 ─ method 405 ─ address 403 ─ origin 403 ─ size 413 ─ type 415 ─ rate 429
-    ─ credential 401 ─ duplicate (the first answer again) ─ body 400 ─ schema 422 ─ conditions 202 ─▶ execution, 202
+    ─ credential 401 ─ duplicate (the first answer again) ─ body 400 ─ schema 422 ─ conditions 202 ─ limit 402, 429
+    ─▶ execution, 202
 
 Every call to a trigger that exists is on record with what became of it before it is answered (of a flood of refused
 ones a sample, see `refusals`); an accepted one in the same commit as its execution. The body is checked against its
@@ -17,13 +18,13 @@ import msgspec
 import structlog
 
 from libs.common.accept import Arrival, NewExecution
-from libs.common.cache.rates import RateLimiter
 from libs.common.clock import Clock, new_id, random_token
 from libs.common.db.accepting import CallRow
 from libs.common.db.execution_ends import Ended
 from libs.common.db.webhook_calls import CallAnswer
 from libs.common.domain.events import NewEvent
 from libs.common.errors import NotFound, SignalboxError, TooLarge, Unauthenticated
+from libs.common.limits.limiter import Limiter
 from libs.common.problems import STATUSES
 from libs.common.security.webhook_auth.scheme import Challenge
 from libs.common.telemetry import metrics
@@ -32,7 +33,14 @@ from libs.common.webhook_payloads import NOTHING, Payload, read_payload
 from libs.common.webhook_rules import ACCEPTED, Judged, call_data, event_data, input_json, judge, scope_of
 from services.webhooks import answers
 from services.webhooks.address import is_called
-from services.webhooks.admission import Refused, read_whole, refused_by_head, refused_by_rate, refused_by_type
+from services.webhooks.admission import (
+    Refused,
+    read_whole,
+    refused_by_head,
+    refused_by_rate,
+    refused_by_room,
+    refused_by_type,
+)
 from services.webhooks.answers import Reply
 from services.webhooks.call import Call, Receive
 from services.webhooks.checks import authenticate, without_credentials
@@ -73,10 +81,10 @@ class Ingress:
     """Judges calls and commits them."""
 
     def __init__(
-        self, triggers: TriggerCache, door: Door, clock: Clock, rates: RateLimiter, endings: Endings,
+        self, triggers: TriggerCache, door: Door, clock: Clock, limiter: Limiter, endings: Endings,
         max_body_bytes: int,
     ) -> None:  # fmt: skip
-        self._triggers, self._door, self._clock, self._rates = triggers, door, clock, rates
+        self._triggers, self._door, self._clock, self._limiter = triggers, door, clock, limiter
         self._endings, self._max_body_bytes = endings, max_body_bytes
         self.refusals = Refusals()
 
@@ -116,7 +124,7 @@ class Ingress:
         body = await read_whole(trigger, call, receive, self._max_body_bytes)
         if isinstance(body, Refused):
             return body
-        refused = refused_by_type(trigger, call, body) or await refused_by_rate(trigger, self._rates, body)
+        refused = refused_by_type(trigger, call, body) or await refused_by_rate(trigger, self._limiter, body)
         if refused is not None:
             return refused
         verdict = authenticate(trigger.config, trigger.credentials, call, path_token, body, self._clock.now())
@@ -146,6 +154,9 @@ class Ingress:
             return await self._stopped(visit, Refused(judged.outcome, judged.error, body), delivery)
         if judged.outcome != ACCEPTED:
             return await self._no_match(visit, judged.outcome, body, delivery)
+        refused = await refused_by_room(trigger, self._limiter, body)
+        if refused is not None:
+            return await self._stopped(visit, refused, delivery)
         return await self._commit(visit, body, payload, judged, delivery)
 
     def _payload(self, visit: Visit, body: bytes) -> Payload | Refused:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.e2e.installation import PLATFORM_KEY
@@ -42,6 +43,13 @@ async def a_token(_running: Site) -> Mapping[str, str]:
     return {"TOKEN": signed(claims, "HS256")}
 
 
+async def its_id(running: Site) -> Mapping[str, str]:
+    async with aiohttp.ClientSession() as session:
+        platform = {"Authorization": f"Bearer {PLATFORM_KEY}"}
+        async with session.get(f"{running.base}/api/v1/admin/tenants", headers=platform) as answer:
+            return {"T": (await answer.json())["items"][0]["id"]}
+
+
 async def a_signed_webhook(running: Site) -> Mapping[str, str]:
     trigger = {"key": "hook", "type": "webhook", "config": {"auth": {"type": "hmac"}}}
     log = {"key": "note", "type": "log", "config": {"message": "called"}}
@@ -51,7 +59,7 @@ async def a_signed_webhook(running: Site) -> Mapping[str, str]:
 
 PAGES: Mapping[str, Variables] = {
     "README.md": nothing, "docs/api.md": nothing, "docs/install.md": nothing, "docs/tenants.md": a_token,
-    "docs/webhooks.md": a_signed_webhook,
+    "docs/limits.md": its_id, "docs/webhooks.md": a_signed_webhook,
 }  # fmt: skip
 
 

@@ -38,6 +38,7 @@ def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -
 
 _http_requests = _counter("http_requests_total", "HTTP requests answered", "service", "method", "route", "status")
 _http_seconds = _histogram("http_request_seconds", "Time to answer an HTTP request", _FAST, "service", "route")
+_limit_refusals = _counter("limit_refusals_total", "What was refused by limits of tenants", "limit")
 _webhook_calls = _counter("webhook_calls_total", "Webhook calls by what became of them", "outcome")
 _accept_items = _histogram("accept_flush_items", "Executions and calls accepted by one commit", _SIZES)
 _accept_seconds = _histogram("accept_flush_seconds", "Time of one commit of accepted executions", _FAST)
@@ -92,6 +93,11 @@ def observe_http(service: str, method: str, route: str, status: int, seconds: fl
 @lru_cache(maxsize=1024)
 def _http_series(service: str, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
     return _http_requests.labels(service, method, route, status), _http_seconds.labels(service, route)
+
+
+def count_limit_refusal(limit: str) -> None:
+    """Something was refused because of that limit of a tenant."""
+    _limit_refusals.labels(limit).inc()
 
 
 def count_webhook_call(outcome: str) -> None:

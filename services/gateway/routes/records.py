@@ -103,12 +103,13 @@ async def list_records(
 
 @post(
     "/collections/{name:str}/records", operation_class=takes(RecordBody),
-    responses=problems(400, 403, 404, 413, 415, 422), summary="Create a record",
+    responses=problems(400, 402, 403, 404, 413, 415, 422), summary="Create a record",
 )  # fmt: skip
 async def create_record(request: AnyRequest, name: FromPath[str]) -> Response[RecordShown]:
     """422 with every fault when the data does not fit the collection's schema."""
     data, tags = _checked(await read_object(request))
     caller, now = caller_of(request), parts_of(request).clock.now()
+    await parts_of(request).limits.admit_rows(caller.tenant_id)
     record = Record(caller.tenant_id, name, new_id(), 1, data, tags, caller.actor, caller.actor, now, now)
     async with tenant_of(request).transaction() as connection:
         collection = await _hold(connection, request, name, make=True)

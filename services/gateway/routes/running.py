@@ -44,7 +44,7 @@ BODIES = (Execute,)
 
 @post(
     "/workflows/{workflow_id:uuid}/execute", operation_class=takes(Execute, required=False), status_code=202,
-    responses=problems(400, 403, 404, 409, 413, 415, 422), summary="Execute a workflow",
+    responses=problems(400, 402, 403, 404, 409, 413, 415, 422), summary="Execute a workflow",
 )  # fmt: skip
 async def execute(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[Started]:
     """Answers 202 at once. With `Idempotency-Key` a retry within 24 hours starts nothing new and gives the same
@@ -54,6 +54,7 @@ async def execute(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[
     raw = await request.body()
     body = to_struct(await read_object(request), Execute) if raw else Execute()
     startable = await _startable(request, caller, workflow_id, body.input)
+    await parts_of(request).limits.admit_start(caller.tenant_id, len(raw))
     new = NewExecution(
         tenant_id=caller.tenant_id,
         workflow_id=workflow_id,

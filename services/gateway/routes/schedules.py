@@ -212,7 +212,7 @@ async def resume_now(request: AnyRequest, trigger_id: UUID) -> Standing:
 
 @post(
     "/triggers/{trigger_id:uuid}/fire", operation_class=takes(Fire, required=False), status_code=202,
-    responses=problems(400, 403, 404, 409, 413, 415, 422), summary="Fire a schedule now",
+    responses=problems(400, 402, 403, 404, 409, 413, 415, 422), summary="Fire a schedule now",
 )  # fmt: skip
 async def fire(request: AnyRequest, trigger_id: FromPath[UUID]) -> Response[Fired]:
     """As if a slot were due now, also while it is paused; overlap is judged by the schedule's policy, and 409 when that
@@ -226,6 +226,7 @@ async def fire_now(request: AnyRequest, trigger_id: UUID) -> Response[Fired]:
     caller, key, raw = caller_of(request), idempotency_key(request), await request.body()
     body = to_struct(await read_object(request), Fire) if raw else Fire()
     parts, run_id, new = parts_of(request), new_id(), list[NewExecution]()
+    await parts.limits.admit_start(caller.tenant_id, len(raw))
     async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
         if key is not None:

@@ -38,6 +38,7 @@ from libs.common.db import (
     jobs,
     live_states,
     local_results,
+    metering,
     notifications,
     queue_views,
     record_search,
@@ -53,6 +54,7 @@ from libs.common.db import (
     secrets,
     signals,
     slots,
+    tenant_limits,
     tenants,
     triggers,
     versions,
@@ -126,16 +128,21 @@ class Owned:
         return jobs.OpenJob(tenant_id, self.job.id, "cancel", "{}", UUID(int=2**128 - 1), None)
 
 
-async def audited_tenant(connection: Connection, slug: str) -> UUID:
-    """A tenant with a row in its audit log."""
+async def noted_tenant(connection: Connection, slug: str) -> UUID:
+    """A tenant with a row in its audit log, that has used something and is warned."""
     tenant = await make_tenant(connection, slug)
     await audit.insert_audit_rows(connection, [audit.AuditRow(tenant, new_id(), "a.b", "x", None, "", "", "")])
+    await tenant_limits.note_warnings(connection, [warned_of(tenant)])
+    await connection.execute(
+        "INSERT INTO usage (tenant_id, hour, executions, actions, action_seconds, calls, bytes, mails, tokens, cost)"
+        " VALUES ($1, $2, 1, 1, 1, 1, 1, 1, 1, 1)", tenant, NOW,
+    )  # fmt: skip
     return tenant
 
 
 async def everything_of(connection: Connection, slug: str = "owner", hashed: bytes = HASH) -> Owned:
     """A tenant with a row in every table. `hashed`: of its API key."""
-    tenant, worker, key, job = await audited_tenant(connection, slug), new_id(), new_id(), new_id()
+    tenant, worker, key, job = await noted_tenant(connection, slug), new_id(), new_id(), new_id()
     workflow = await make_workflow(connection, tenant)
     trigger = await make_trigger(connection, tenant, workflow, token="t", slug="paid")
     schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule")
@@ -209,6 +216,16 @@ def gap_of(tenant: UUID, trigger: UUID) -> schedule_gaps.Gap:
 
 def backfill_of(tenant: UUID, owned: Owned) -> backfills.Backfill:
     return backfills.Backfill(tenant, owned.job.id, owned.trigger, NOW, NOW, None)
+
+
+def warned_of(tenant: UUID, name: str = "workflows") -> tenant_limits.Warned:
+    return tenant_limits.Warned(tenant, name, NOW.date(), 10, 8)
+
+
+async def used_by(connection: Connection, tenant_id: UUID) -> int:
+    """The executions that a tenant has paid for."""
+    used = await metering.sum_usage(connection, tenant_id, NOW - timedelta(hours=1), NOW + timedelta(hours=1))
+    return used.executions
 
 
 def record_of(tenant_id: UUID, record_id: UUID, **data: Any) -> Record:
@@ -286,6 +303,7 @@ OF_OTHERS: dict[str, Call] = {
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
     "deliveries.find_deliveries": lambda c, t, o: deliveries.find_deliveries(c, [(t, o.trigger, HASH)]),
+    "metering.sum_usage": lambda c, t, _: used_by(c, t),
     "dispatching.hold_executions": lambda c, t, o: dispatching.hold_executions(
         c, [dispatching.Ticket(t, o.queued, 0)]
     ),
@@ -475,6 +493,10 @@ OF_ONE_S_OWN: dict[str, Call] = {
     "queue_views.find_standing": lambda c, t, _: queue_views.find_standing(c, t, 7),
     "secrets.put_secret": lambda c, t, _: secrets.put_secret(c, t, "token", sealed=b"other", key_id="1"),
     "erasures.begin_erasure": lambda c, t, _: erasures.begin_erasure(c, t, None),
+    "tenant_limits.find_quota": lambda c, t, _: tenant_limits.find_quota(c, t),
+    "tenant_limits.lock_quota": lambda c, t, _: tenant_limits.lock_quota(c, t),
+    "tenant_limits.set_quota": lambda c, t, _: tenant_limits.set_quota(c, t, "free", "{}"),
+    "tenant_limits.weigh_tenant": lambda c, t, _: tenant_limits.weigh_tenant(c, t),
     "tenants.claim_data_key": lambda c, t, _: tenants.claim_data_key(c, t, b"fresh"),
     "tenants.find_data_key": lambda c, t, _: claimed_data_key(c, t),
     "tenants.find_tenant": lambda c, t, _: tenants.find_tenant(c, t),

@@ -36,6 +36,9 @@ OF_THE_PLATFORM = (
     "GET /api/v1/admin/audit-log",
     "GET /api/v1/admin/doctor",
     "POST /api/v1/admin/doctor",
+    "GET /api/v1/admin/tenants/{tenant_id:uuid}/limits",
+    "PUT /api/v1/admin/tenants/{tenant_id:uuid}/limits",
+    "GET /api/v1/admin/usage",
 )
 _FIELDS = {
     "tenant_id": "tenant", "key_id": "key", "workflow_id": "workflow", "trigger_id": "trigger", "job_id": "job",
@@ -197,4 +200,5 @@ ROUTES = (
     Route("GET /api/v1/approvals/{approval_id:uuid}"),
     Route("POST /api/v1/approvals/{approval_id:uuid}", body={"decision": "approve"}),
     Route("GET /api/v1/action-types", 200, shows_ids=False),
+    Route("GET /api/v1/usage", 200, shows_ids=False),
 )
