@@ -21,6 +21,7 @@ from services.executor.listeners import EndListeners
 from services.executor.live import LiveReporter
 from services.executor.mailbox import Mailbox
 from services.executor.programs import Programs
+from services.executor.redis_watch import RedisWatch
 from services.executor.secret_values import SecretValues
 from services.executor.wishes import Wishes
 
@@ -40,6 +41,7 @@ class ExecutorService:
         self.worker: UUID = new_id()
         self._feed = make_live_feed(parts.settings.redis_url.reveal())
         self._live = LiveReporter(self._feed)
+        self._redis_watch = RedisWatch(self._feed, parts.settings.watch_seconds)
         self._announcer = Announcer(parts.bus)
         self._listeners = EndListeners(parts.database, parts.settings.cache_seconds)
         self._journal = Journal(parts.database, self.worker, self._announcer, self._live, self._listeners)
@@ -72,6 +74,7 @@ class ExecutorService:
         await self._listeners.start()
         await self._consumer.start()
         self._wishes.start()
+        self._redis_watch.start()
 
     async def stop(self) -> None:
         """Take no more, finish what is under way within the drain time, hand back the rest."""
@@ -89,6 +92,7 @@ class ExecutorService:
         except TimeoutError:
             _log.warning("the last records are lost; their executions go on from the ones before")
         await self._announcer.close()
+        await self._redis_watch.stop()
         await self._live.close()
         await self._feed.close()
         await self._lease.stop()

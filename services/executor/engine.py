@@ -57,6 +57,7 @@ class Engine:
         self._refuses = False
         self._room = asyncio.Event()
         self._room.set()
+        metrics.set_slots(slots)
 
     async def wait_for_room(self) -> bool:
         """Returns when another batch may start; False when none may any more."""

@@ -16,6 +16,7 @@ from services.scheduler.rescue import Rescue
 from services.scheduler.slots import Slots
 from services.scheduler.turns import Turns
 from services.scheduler.waking import Waking
+from services.scheduler.watching import Watching
 
 
 class SchedulerService:
@@ -39,6 +40,7 @@ class SchedulerService:
                 Slots(parts.database),
                 Erasing(parts.database, parts.settings.cache_seconds),
                 Housekeeping(parts.database, parts.clock, parts.settings.audit_days),
+                Watching(parts.database, parts.acceptor, parts.clock, parts.settings.watch_seconds),
             ]
         )
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}
