@@ -30,7 +30,6 @@ from services.webhooks.secret_uses import SecretUses
 from services.webhooks.spool import Spool
 from services.webhooks.triggers import TriggerCache
 
-_ROUTE = "/webhooks/{trigger_id}"
 _MAX_REQUEST_ID = 128
 _WRITE_SECONDS = 60.0
 """So often what samples of refused calls do not stand for yet is written."""
@@ -106,7 +105,7 @@ def create_app(ingress: Ingress, max_header_bytes: int, trusted: Networks) -> As
                 metrics.count_webhook_call("unavailable" if status == 503 else "internal")
         headers["x-request-id"] = request_id
         await _send(send, status, headers, b"" if method == "HEAD" else body)
-        metrics.observe_http("webhooks", method, _ROUTE, status, perf_counter() - started, traceparent)
+        metrics.observe_http("webhooks", method, metrics.WEBHOOK_ROUTE, status, perf_counter() - started, traceparent)
 
     return webhooks
 

@@ -71,6 +71,7 @@ class Door:
 
     def start(self) -> None:
         """Deliver what is spooled, by us or by a process that died, whenever PostgreSQL is there."""
+        BREAKER.tell(0, "database")
         if self._spool is not None:
             self._delivering = asyncio.get_running_loop().create_task(self._keep_delivering(self._spool))
 

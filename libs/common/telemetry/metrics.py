@@ -15,14 +15,15 @@ from time import perf_counter
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from prometheus_client import Counter, Summary
+from prometheus_client import Counter, Gauge
 
 from libs.common.telemetry.histogram import Series
-from libs.common.telemetry.registry import REGISTRY, counter, gauge, histogram
+from libs.common.telemetry.registry import counter, gauge, histogram, summary
 from libs.common.telemetry.tenants import SERIES
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
+WEBHOOK_ROUTE = "/webhooks/{trigger_id}"
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 _http_requests = counter("http_requests_total", "HTTP requests answered", "service", "method", "route", "status")
@@ -55,12 +56,7 @@ _retries = counter(
 )
 _firings = counter("firings_total", "Due slots of schedules by outcome", "outcome")
 _schedule_lag = histogram("schedule_lag_seconds", "Time between the planned and the actual firing", _SLOW)
-_slot_lag = Summary(
-    "signalbox_schedule_slot_lag_seconds",
-    "As schedule_lag_seconds, for one schedule",
-    ["trigger_id"],
-    registry=REGISTRY,
-)
+_slot_lag = summary("schedule_slot_lag_seconds", "As schedule_lag_seconds, for one schedule", "trigger_id")
 _slots_missed = counter("schedule_slots_missed_total", "Slots of one schedule that were missed", "trigger_id")
 _republished = counter("sweep_republished_total", "Executions that the sweep put on the bus again")
 _recovered = counter("sweep_recovered_total", "Executions taken from workers whose lease had ended")
@@ -316,9 +312,13 @@ def set_build(service: str, version: str) -> None:
         if service in (name, "up"):
             for outcome in outcomes:
                 family.labels(outcome)
+    if service in ("webhooks", "up"):
+        _http_requests.labels("webhooks", "POST", WEBHOOK_ROUTE, 503)
 
 
-_AWAITED = (
+_AWAITED: tuple[tuple[str, Counter | Gauge, tuple[str, ...]], ...] = (
+    ("gateway", _live_streams, ("stream", "socket")),
+    ("webhooks", _spool_calls, ("spooled", "delivered", "refused")),
     ("webhooks", _webhook_calls, ("accepted", "signature", "unavailable", "internal")),
     ("scheduler", _firings, ("fired", "late", "missed", "caught_up", "skipped_overlap", "suppressed")),
     ("executor", _claims, ("taken", "lost")),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from libs.common.telemetry.registry import PREFIX, REGISTRY
+from libs.common.telemetry.registry import REGISTRY, declare
 
 Labels = tuple[str, ...]
 
@@ -19,7 +19,8 @@ class State(Collector):
     """Numbers that are told as they are; a `_total` is a counter that somebody else keeps."""
 
     def __init__(self, name: str, text: str, *labels: str) -> None:
-        self._name, self._text, self._labels = PREFIX + name, text, labels
+        kind = "counter" if name.endswith("_total") else "gauge"
+        self._name, self._text, self._labels = declare(name, kind, text, labels).name, text, labels
         self._values: dict[Labels, float] = {}
         REGISTRY.register(self)
 
@@ -85,30 +86,28 @@ BREAKER = State("breaker_open", "1 while something is not tried because it faile
 
 
 class _Pool(Collector):
-    """The pool of connections of this process, read when Prometheus asks."""
+    """Tells of the pool when Prometheus asks, before the states that it tells are read."""
 
     def __init__(self) -> None:
         self.read: Callable[[], tuple[int, int, int]] | None = None
         REGISTRY.register(self)
 
     def describe(self) -> Sequence[GaugeMetricFamily]:
-        """Its names."""
-        connections = GaugeMetricFamily(f"{PREFIX}pool_connections", "Connections of the pool", labels=["state"])
-        return [connections, GaugeMetricFamily(f"{PREFIX}pool_max_connections", "Most connections of the pool")]
+        """It has no series of its own."""
+        return []
 
     def collect(self) -> Sequence[GaugeMetricFamily]:
-        """As it stands; nothing while there is none."""
-        if self.read is None:
-            return []
-        size, idle, most = self.read()
-        connections, limit = self.describe()
-        connections.add_metric(["idle"], idle)
-        connections.add_metric(["used"], size - idle)
-        limit.add_metric([], most)
-        return [connections, limit]
+        """Nothing of its own."""
+        size, idle, most = self.read() if self.read is not None else (None, None, None)
+        POOL.tell(None if size is None or idle is None else size - idle, "used")
+        POOL.tell(idle, "idle")
+        POOL_LIMIT.tell(most)
+        return []
 
 
 _pool = _Pool()
+POOL = State("pool_connections", "Connections of this process's pool to PostgreSQL", "state")
+POOL_LIMIT = State("pool_max_connections", "Most connections of that pool")
 
 
 def show_pool(read: Callable[[], tuple[int, int, int]] | None) -> None:

@@ -14,7 +14,7 @@ from uuid import UUID
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
-from libs.common.telemetry.registry import PREFIX, REGISTRY
+from libs.common.telemetry.registry import REGISTRY, declare
 
 OTHER = "other"
 MOST = 10_000
@@ -152,19 +152,27 @@ class TenantSeries(Collector):
 def _families() -> tuple[
     CounterMetricFamily, CounterMetricFamily, CounterMetricFamily, SummaryMetricFamily, GaugeMetricFamily
 ]:
-    name = f"{PREFIX}tenant_"
+    calls, executions, actions, seconds, backlog = _DECLARED
     return (
-        CounterMetricFamily(f"{name}webhook_calls", "Webhook calls of one tenant", labels=["tenant", "outcome"]),
-        CounterMetricFamily(
-            f"{name}executions", "Executions of one tenant by the status they reached", labels=["tenant", "status"]
-        ),
-        CounterMetricFamily(
-            f"{name}actions", "Action executions of one tenant by the status they reached", labels=["tenant", "status"]
-        ),
-        SummaryMetricFamily(f"{name}execution_seconds", "From trigger to end, for one tenant", labels=["tenant"]),
-        GaugeMetricFamily(f"{name}backlog", "Executions of one tenant that nobody has taken yet", labels=["tenant"]),
+        CounterMetricFamily(calls.name, calls.text, labels=calls.labels),
+        CounterMetricFamily(executions.name, executions.text, labels=executions.labels),
+        CounterMetricFamily(actions.name, actions.text, labels=actions.labels),
+        SummaryMetricFamily(seconds.name, seconds.text, labels=seconds.labels),
+        GaugeMetricFamily(backlog.name, backlog.text, labels=backlog.labels),
     )
 
 
+_DECLARED = [
+    declare("tenant_webhook_calls_total", "counter", "Webhook calls of one tenant", ["tenant", "outcome"]),
+    declare(
+        "tenant_executions_total",
+        "counter",
+        "Executions of one tenant by the status they reached",
+        ["tenant", "status"],
+    ),
+    declare("tenant_actions_total", "counter", "Action executions of one tenant by their status", ["tenant", "status"]),
+    declare("tenant_execution_seconds", "summary", "From trigger to end, for one tenant", ["tenant"]),
+    declare("tenant_backlog", "gauge", "Executions of one tenant that are ready and not taken", ["tenant"]),
+]
 SERIES = TenantSeries()
 REGISTRY.register(SERIES)
