@@ -43,5 +43,6 @@ if ! install && ! { apt-get update >"$log" 2>&1 && install; }; then
     exit 1
 fi
 rm -f "$log"
-# shellcheck disable=SC2086
-if command -v systemctl >/dev/null 2>&1; then systemctl --quiet disable $missing >/dev/null 2>&1 || true; fi
+if command -v systemctl >/dev/null 2>&1; then
+    for name in $missing; do systemctl --quiet disable "$name" >/dev/null 2>&1 || true; done
+fi

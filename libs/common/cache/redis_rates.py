@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from libs.common.cache.rates import LocalRates
+from libs.common.telemetry.states import BREAKER
 
 _ANSWER_SECONDS = 0.25
 _QUIET_SECONDS = 1.0
@@ -51,7 +52,11 @@ class RedisRates:
                 waits = await self._script(keys=[f"rate:{key}"], args=[period // calls or 1, period])
         except _AWAY:
             self._quiet_until = monotonic() + _QUIET_SECONDS
+            BREAKER.tell(1, "rates")
             return await self._local.take(key, calls, seconds)
+        if self._quiet_until:
+            self._quiet_until = 0.0
+            BREAKER.tell(0, "rates")
         return waits / 1_000_000
 
     async def close(self) -> None:

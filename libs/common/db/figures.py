@@ -91,17 +91,25 @@ async def connections_by_state(connection: Connection) -> dict[str, int]:
     return {row["state"]: row["number"] for row in await connection.fetch(_CONNECTIONS)}
 
 
+# From the catalogue: the functions that measure a table's files wait for whoever has it locked.
 _TABLES = """
-SELECT coalesce(p.relname, c.relname) AS name, sum(pg_total_relation_size(c.oid))::int8 AS bytes,
+SELECT coalesce(p.relname, c.relname) AS name,
+       sum((c.relpages + coalesce(t.relpages, 0) + coalesce(x.pages, 0)) * current_setting('block_size')::int8)::int8
+         AS bytes,
        sum(pg_stat_get_dead_tuples(c.oid))::int8 AS dead
-  FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = i.inhparent
+  FROM pg_class c
+  LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
+  LEFT JOIN pg_class p ON p.oid = i.inhparent
+  LEFT JOIN pg_class t ON t.oid = c.reltoastrelid
+  LEFT JOIN LATERAL (SELECT sum(k.relpages) AS pages FROM pg_index n JOIN pg_class k ON k.oid = n.indexrelid
+                      WHERE n.indrelid = c.oid) x ON true
  WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
  GROUP BY 1 ORDER BY 2 DESC LIMIT $1
 """
 
 
 class Table(NamedTuple):
-    """A table with all its partitions and indexes."""
+    """A table with all its partitions and indexes, as large as it was when it was last vacuumed or analysed."""
 
     name: str
     bytes: int

@@ -225,7 +225,7 @@ def observe_actions(records: Sequence[Acted]) -> None:
             if one.attempt > 1:
                 _retries.labels(one.type, one.status).inc()
     if not SERIES.is_off:
-        SERIES.acted(Tally((one.tenant_id, one.status) for one in records))
+        SERIES.acted((one.tenant_id, one.status) for one in records)
 
 
 @lru_cache(maxsize=1024)

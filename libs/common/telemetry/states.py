@@ -72,7 +72,9 @@ DATABASE_TRANSACTIONS = State("database_transactions_total", "Transactions of th
 DATABASE_BLOCKS = State("database_blocks_total", "Blocks that were read, from memory or from the disk", "source")
 DATABASE_ROWS = State("database_rows_total", "Rows that were written, by how", "operation")
 DATABASE_DEADLOCKS = State("database_deadlocks_total", "Transactions that ended in a deadlock")
-TABLE_BYTES = State("table_bytes", "Size of a table with its indexes, all its partitions together", "table")
+TABLE_BYTES = State(
+    "table_bytes", "Size of a table, its indexes and partitions, at their last vacuum or analyze", "table"
+)
 TABLE_DEAD = State("table_dead_rows", "Rows of a table that wait for vacuum, all its partitions together", "table")
 
 REDIS_UP = State("redis_up", "1 while this process can use Redis, else 0")

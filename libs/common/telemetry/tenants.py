@@ -7,7 +7,7 @@ the restart of a counter. So the number of series is bounded by the setting, wha
 """
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from uuid import UUID
 
@@ -40,10 +40,8 @@ class Shown:
         self._busy: Tally[UUID] = Tally()
         self._ranked = 0.0
 
-    def label(self, tenant_id: UUID, work: int = 1) -> str:
-        """The label of a tenant that did so much."""
-        if self._top:
-            self._note(tenant_id, work)
+    def label(self, tenant_id: UUID) -> str:
+        """The label of a tenant."""
         known = self._labels.get(tenant_id)
         if known is None:
             if len(self._labels) >= self._most:
@@ -62,9 +60,12 @@ class Shown:
         self._busy = Tally({tenant: work // 2 for tenant, work in self._busy.items() if work > 1})
         return gone
 
-    def _note(self, tenant_id: UUID, work: int) -> None:
-        if tenant_id in self._busy or len(self._busy) < _TALLIED * self._top:
-            self._busy[tenant_id] += work
+    def note(self, tenants: Iterable[UUID]) -> None:
+        """Each of them did something, as often as it is named."""
+        if self._top:
+            for tenant_id, work in Tally(tenants).items():
+                if tenant_id in self._busy or len(self._busy) < _TALLIED * self._top:
+                    self._busy[tenant_id] += work
 
 
 class _Figures:
@@ -99,21 +100,28 @@ class TenantSeries(Collector):
     def called(self, tenant_id: UUID, outcome: str) -> None:
         """A webhook call of the tenant was answered."""
         if not self.is_off:
-            self._of(tenant_id, 1).calls[outcome] += 1
+            self._shown.note((tenant_id,))
+            self._of(tenant_id).calls[outcome] += 1
 
-    def executed(self, reached: Iterable[tuple[UUID, str, str, float | None, float | None]]) -> None:
+    def executed(self, reached: Sequence[tuple[UUID, str, str, float | None, float | None]]) -> None:
         """Executions reached a status: `metrics.Reached`, in its order."""
+        self._shown.note(one[0] for one in reached)
+        last, figures = None, _Figures()
         for tenant_id, status, _, took, _ in reached:
-            figures = self._of(tenant_id, 1)
+            if tenant_id is not last:  # a batch is often one tenant's, and looking up costs more than counting
+                last, figures = tenant_id, self._of(tenant_id)
             if status != "running":
                 figures.executions[status] += 1
             if took is not None:
                 figures.seconds = figures.seconds[0] + 1, figures.seconds[1] + took
 
-    def acted(self, tallied: Mapping[tuple[UUID, str], int]) -> None:
-        """So many actions (tenant, status) reached a status."""
-        for (tenant_id, status), number in tallied.items():
-            self._of(tenant_id, 0).actions[status] += number
+    def acted(self, reached: Iterable[tuple[UUID, str]]) -> None:
+        """Action executions (of a tenant) reached a status."""
+        last, figures = None, _Figures()
+        for tenant_id, status in reached:
+            if tenant_id is not last:
+                last, figures = tenant_id, self._of(tenant_id)
+            figures.actions[status] += 1
 
     def waiting(self, backlog: Mapping[UUID, int]) -> None:
         """So many executions of each tenant wait to be taken; of all others none."""
@@ -121,7 +129,7 @@ class TenantSeries(Collector):
             figures.backlog = 0
         if not self.is_off:
             for tenant_id, number in backlog.items():
-                self._of(tenant_id, 0).backlog += number
+                self._of(tenant_id).backlog += number
 
     def describe(self) -> list[Metric]:
         """Its names."""
@@ -141,8 +149,8 @@ class TenantSeries(Collector):
             backlog.add_metric([label], figures.backlog)
         return families
 
-    def _of(self, tenant_id: UUID, work: int) -> _Figures:
-        label = self._shown.label(tenant_id, work)
+    def _of(self, tenant_id: UUID) -> _Figures:
+        label = self._shown.label(tenant_id)
         figures = self._figures.get(label)
         if figures is None:
             figures = self._figures[label] = _Figures()

@@ -1,5 +1,6 @@
 """What the scheduler tells the metrics of the installation's state is what its database holds."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
@@ -101,6 +102,15 @@ async def test_the_servers_own_figures(database: Database, watching: Watching) -
     assert (told("table_bytes", table="executions") or 0) > 0, "with its partitions, by the name of the whole"
     assert told("table_bytes", table="executions_default") is None
     assert told("executors_alive") == 0
+
+
+async def test_a_look_waits_for_nobody_who_has_tables_locked(database: Database, watching: Watching) -> None:
+    SERIES.show("all")
+    async with database.transaction() as connection:
+        await connection.execute("LOCK TABLE firings, webhook_logs, audit_log IN ACCESS EXCLUSIVE MODE")
+        async with asyncio.timeout(10):
+            await watching.work()
+    assert told("backlog_executions") == 0
 
 
 async def test_nothing_old_is_told_while_the_database_is_away(database: Database, watching: Watching) -> None:
