@@ -18,7 +18,10 @@ from uuid import UUID
 from prometheus_client import Counter, Gauge
 
 from libs.common.telemetry.histogram import Series
-from libs.common.telemetry.registry import counter, gauge, histogram, summary
+from libs.common.telemetry.registry import counter as _counter
+from libs.common.telemetry.registry import gauge as _gauge
+from libs.common.telemetry.registry import histogram as _histogram
+from libs.common.telemetry.registry import summary as _summary
 from libs.common.telemetry.tenants import SERIES
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -26,47 +29,49 @@ _SLOW = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600)
 WEBHOOK_ROUTE = "/webhooks/{trigger_id}"
 _SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 
-_http_requests = counter("http_requests_total", "HTTP requests answered", "service", "method", "route", "status")
-_http_seconds = histogram("http_request_seconds", "Time to answer an HTTP request", _FAST, "service", "route")
-_webhook_calls = counter("webhook_calls_total", "Webhook calls by what became of them", "outcome")
-_accept_items = histogram("accept_flush_items", "Executions and calls accepted by one commit", _SIZES)
-_accept_seconds = histogram("accept_flush_seconds", "Time of one commit of accepted executions", _FAST)
-_accept_failures = counter("accept_failures_total", "Executions and calls that could not be committed")
-_spool_calls = counter("spool_calls_total", "Calls that waited on the disk while PostgreSQL was away", "outcome")
-_journal_items = histogram("journal_flush_items", "Records written by one commit of the journal", _SIZES)
-_journal_seconds = histogram("journal_flush_seconds", "Time of one commit of the journal", _FAST)
-_journal_retries = counter("journal_retries_total", "Commits of the journal that were tried again")
-_bus_published = counter("bus_published_total", "Messages published; unknown: to be published again", "outcome")
-_bus_publish_seconds = histogram("bus_publish_seconds", "Time until messages published together are confirmed", _FAST)
-_bus_deliveries = counter("bus_deliveries_total", "Messages consumed, by how they were settled", "outcome")
-_exchange_events = counter(
+_http_requests = _counter("http_requests_total", "HTTP requests answered", "service", "method", "route", "status")
+_http_seconds = _histogram("http_request_seconds", "Time to answer an HTTP request", _FAST, "service", "route")
+_webhook_calls = _counter("webhook_calls_total", "Webhook calls by what became of them", "outcome")
+_accept_items = _histogram("accept_flush_items", "Executions and calls accepted by one commit", _SIZES)
+_accept_seconds = _histogram("accept_flush_seconds", "Time of one commit of accepted executions", _FAST)
+_accept_failures = _counter("accept_failures_total", "Executions and calls that could not be committed")
+_spool_calls = _counter("spool_calls_total", "Calls that waited on the disk while PostgreSQL was away", "outcome")
+_journal_items = _histogram("journal_flush_items", "Records written by one commit of the journal", _SIZES)
+_journal_seconds = _histogram("journal_flush_seconds", "Time of one commit of the journal", _FAST)
+_journal_retries = _counter("journal_retries_total", "Commits of the journal that were tried again")
+_bus_published = _counter("bus_published_total", "Messages published; unknown: to be published again", "outcome")
+_bus_publish_seconds = _histogram("bus_publish_seconds", "Time until messages published together are confirmed", _FAST)
+_bus_deliveries = _counter("bus_deliveries_total", "Messages consumed, by how they were settled", "outcome")
+_exchange_events = _counter(
     "exchange_messages_total", "Messages of the events exchange, by what became of them", "outcome"
 )
-_live_events = counter("live_events_total", "Live events by whether they reached Redis", "outcome")
-_live_streams = gauge("live_streams", "Followers of executions: event streams and sockets that are open", "kind")
-_claims = counter("claims_total", "Executions claimed; lost: somebody else has a newer epoch", "outcome")
-_executions = counter("executions_total", "Executions by the status they reached", "status")
-_execution_seconds = histogram("execution_seconds", "From the trigger to the end, waits included", _SLOW, "status")
-_execution_queued = histogram("execution_queued_seconds", "From the trigger until an executor first had it", _SLOW)
-_waits = counter("execution_waits_total", "Executions put down to wait, by what for", "reason")
-_actions = counter("action_executions_total", "Action executions by type and the status they reached", "type", "status")
-_action_seconds = histogram("action_seconds", "Time of one action execution", _SLOW, "type")
-_retries = counter(
+_live_events = _counter("live_events_total", "Live events by whether they reached Redis", "outcome")
+_live_streams = _gauge("live_streams", "Followers of executions: event streams and sockets that are open", "kind")
+_claims = _counter("claims_total", "Executions claimed; lost: somebody else has a newer epoch", "outcome")
+_executions = _counter("executions_total", "Executions by the status they reached", "status")
+_execution_seconds = _histogram("execution_seconds", "From the trigger to the end, waits included", _SLOW, "status")
+_execution_queued = _histogram("execution_queued_seconds", "From the trigger until an executor first had it", _SLOW)
+_waits = _counter("execution_waits_total", "Executions put down to wait, by what for", "reason")
+_actions = _counter(
+    "action_executions_total", "Action executions by type and the status they reached", "type", "status"
+)
+_action_seconds = _histogram("action_seconds", "Time of one action execution", _SLOW, "type")
+_retries = _counter(
     "action_retries_total", "Attempts after the first that have ended, by type and status", "type", "status"
 )
-_firings = counter("firings_total", "Due slots of schedules by outcome", "outcome")
-_schedule_lag = histogram("schedule_lag_seconds", "Time between the planned and the actual firing", _SLOW)
-_slot_lag = summary("schedule_slot_lag_seconds", "As schedule_lag_seconds, for one schedule", "trigger_id")
-_slots_missed = counter("schedule_slots_missed_total", "Slots of one schedule that were missed", "trigger_id")
-_republished = counter("sweep_republished_total", "Executions that the sweep put on the bus again")
-_recovered = counter("sweep_recovered_total", "Executions taken from workers whose lease had ended")
-_loop_lag = gauge("event_loop_lag_seconds", "How late the event loop woke a sleeper, worst of the last seconds")
-_lease_left = gauge("worker_lease_seconds", "Time left on this worker's lease when it was last renewed")
-_running = gauge("executor_running", "Executions under way in this process")
-_slots = gauge("executor_slots", "Executions that may be under way at once in this process")
-_pool_wait = histogram("pool_wait_seconds", "Time until the pool gave a connection to PostgreSQL", _FAST)
-_database_away = counter("database_away_total", "Uses of PostgreSQL that failed because it was away")
-_build = gauge("build_info", "Always 1; the labels say what is running", "service", "version", "python")
+_firings = _counter("firings_total", "Due slots of schedules by outcome", "outcome")
+_schedule_lag = _histogram("schedule_lag_seconds", "Time between the planned and the actual firing", _SLOW)
+_slot_lag = _summary("schedule_slot_lag_seconds", "As schedule_lag_seconds, for one schedule", "trigger_id")
+_slots_missed = _counter("schedule_slots_missed_total", "Slots of one schedule that were missed", "trigger_id")
+_republished = _counter("sweep_republished_total", "Executions that the sweep put on the bus again")
+_recovered = _counter("sweep_recovered_total", "Executions taken from workers whose lease had ended")
+_loop_lag = _gauge("event_loop_lag_seconds", "How late the event loop woke a sleeper, worst of the last seconds")
+_lease_left = _gauge("worker_lease_seconds", "Time left on this worker's lease when it was last renewed")
+_running = _gauge("executor_running", "Executions under way in this process")
+_slots = _gauge("executor_slots", "Executions that may be under way at once in this process")
+_pool_wait = _histogram("pool_wait_seconds", "Time until the pool gave a connection to PostgreSQL", _FAST)
+_database_away = _counter("database_away_total", "Uses of PostgreSQL that failed because it was away")
+_build = _gauge("build_info", "Always 1; the labels say what is running", "service", "version", "python")
 
 
 # Looking a series up by its labels costs more than counting: the busiest are looked up once.
