@@ -181,9 +181,13 @@ class RabbitMQ:
 class ServiceProcess:
     """`signalbox NAME` as a process of its own; can be killed and started again on the same port."""
 
-    def __init__(self, name: str, env: Mapping[str, str], folder: Path, args: Sequence[str] = ()) -> None:
-        """`env`: its SIGNALBOX_… settings, all of them; `folder`: where `NAME-PORT.log` goes; `args`: further ones."""
-        self.name, self.port = name, free_port()
+    def __init__(
+        self, name: str, env: Mapping[str, str], folder: Path, args: Sequence[str] = (), port: int | None = None
+    ) -> None:
+        """`env`: its SIGNALBOX_… settings, all of them; `folder`: where `NAME-PORT.log` goes; `args`: further ones;
+        `port`: a free one, unless it is told here because something must know it before.
+        """
+        self.name, self.port = name, port or free_port()
         self.log = folder / f"{name}-{self.port}.log"
         foreign = {key: value for key, value in os.environ.items() if not key.startswith("SIGNALBOX_")}
         self._env = {**foreign, **env, MARK: os.environ.get(MARK, "")}

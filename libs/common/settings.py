@@ -1,11 +1,13 @@
 """Every setting of an installation, in one frozen object read from `SIGNALBOX_…` environment variables.
 
+A secret may stand in a file instead, which `SIGNALBOX_…_FILE` names: that is how containers and systemd hand them over.
 Nothing reads the environment elsewhere. Bad values are one `OperatorError` that names every variable at fault.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from msgspec import Meta
 from libs.common.errors import OperatorError
 
 PREFIX = "SIGNALBOX_"
+FILE_SUFFIX = "_FILE"
 MASK = "**********"
 
 _ADDRESSES: Mapping[str, Sequence[str]] = {
@@ -187,11 +190,10 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any
     values: dict[str, Any] = {}
     faults: list[str] = []
     for field in msgspec.structs.fields(Settings):
-        text = given.get(PREFIX + field.name.upper())
         try:
             if field.name in overrides:
                 values[field.name] = overrides[field.name]
-            elif text is not None:
+            elif (text := _given_text(given, field)) is not None:
                 values[field.name] = msgspec.convert(text, field.type, strict=False, dec_hook=_from_text)
                 _check_address(text, _ADDRESSES.get(field.name, ()))
         except (msgspec.ValidationError, ValueError) as error:
@@ -212,6 +214,27 @@ def describe_settings(settings: Settings) -> list[tuple[str, str, str, str]]:
         )
         for field in msgspec.structs.fields(Settings)
     ]
+
+
+def is_secret(field: msgspec.structs.FieldInfo) -> bool:
+    """Whether that setting is a secret, which may stand in a file."""
+    return field.type.__origin__ is Secret
+
+
+def _given_text(given: Mapping[str, str], field: msgspec.structs.FieldInfo) -> str | None:
+    """What the environment, or the file that it names, gives for a setting. Raises `ValueError`."""
+    name = PREFIX + field.name.upper()
+    path = given.get(name + FILE_SUFFIX) if is_secret(field) else None
+    if not path:
+        return given.get(name)
+    if name in given:
+        raise ValueError(f"set this or {name}{FILE_SUFFIX}, not both")
+    try:
+        return Path(path).read_text("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} does not hold text") from None
 
 
 def _check_address(text: str, schemes: Sequence[str]) -> None:
