@@ -23,7 +23,7 @@ run: setup ## start Signalbox on this machine (PORT=8000 DATA=.signalbox)
 	@.venv/bin/signalbox up --port $(or $(PORT),8000) --data $(or $(DATA),.signalbox)
 
 test: setup-dev ## every test, on private servers (ARGS="-k webhook" for some)
-	@scripts/debian-packages.sh rabbitmq-server curl
+	@scripts/debian-packages.sh rabbitmq-server prometheus curl
 	@$(PY) -m pytest -n 2 --dist loadfile $(or $(ARGS),tests)
 
 chaos: setup-dev ## bad days at length: 10 000 calls while services are killed, the broker is wiped, the database restarts

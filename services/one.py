@@ -10,7 +10,7 @@ from libs.common.errors import OperatorError
 from libs.common.parts import Parts, open_parts
 from libs.common.runtime import AsgiApp, Checks, HttpServer, settle_collector, stop_signal, take_port, with_health
 from libs.common.settings import Settings
-from libs.common.telemetry.metrics import set_build, watch_loop_lag
+from libs.common.telemetry.metrics import set_build, show_tenants, watch_loop_lag
 from libs.common.version import __version__
 
 _log = structlog.get_logger("signalbox")
@@ -41,6 +41,7 @@ async def run_one(name: str, settings: Settings, port: int) -> None:
         with_health(service.app, service.checks), taken, settings.drain_seconds, sockets=name == "gateway"
     )
     set_build(name, __version__)
+    show_tenants(settings.metrics_tenants)
     lag = asyncio.get_running_loop().create_task(watch_loop_lag())
     await service.start()
     server.start()

@@ -24,7 +24,7 @@ from libs.common.parts import Parts, open_parts
 from libs.common.runtime import AsgiApp, Checks, HttpServer, settle_collector, stop_signal, take_port, with_health
 from libs.common.security.encryption import new_master_key
 from libs.common.settings import Secret, Settings, load_settings
-from libs.common.telemetry.metrics import set_build, watch_loop_lag
+from libs.common.telemetry.metrics import set_build, show_tenants, watch_loop_lag
 from libs.common.version import __version__
 from services.one import Service, build
 
@@ -62,6 +62,7 @@ async def _run_services(parts: Parts, taken: socket, greeting: Sequence[str]) ->
     app = with_health(_one_port(services), checks)
     server = HttpServer(app, taken, parts.settings.drain_seconds, sockets=True)
     set_build("up", __version__)
+    show_tenants(parts.settings.metrics_tenants)
     lag = asyncio.get_running_loop().create_task(watch_loop_lag())
     for service in services.values():
         await service.start()

@@ -137,8 +137,9 @@ class Acceptor:
     def __init__(self, database: Database, bus: Bus, windows: Windows | None = None) -> None:
         self._database, self._bus, self.windows = database, bus, windows
         self._announcer = Announcer(bus, windows)
-        self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
-        self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=metrics.observe_accept_flush)
+        flush, failed = metrics.observe_accept_flush, metrics.count_accept_failures
+        self._commits = GroupCommit[_Entry, None](self._write, observe=flush, failed=failed)
+        self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=flush, failed=failed)
         self._spooled = GroupCommit[Spooled, None](self._deliver, max_batch=128, lanes=1)
         self._notes = GroupCommit[CallAnswer, None](self._note, lanes=1)
         self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent] | EventIdTaken](

@@ -18,7 +18,7 @@ from uvicorn.config import Config
 
 from libs.common.connections import BoundedProtocol
 from libs.common.errors import OperatorError
-from libs.common.telemetry.metrics import render_metrics
+from libs.common.telemetry.registry import render_metrics
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 Check = Callable[[], Awaitable[bool]]
@@ -48,7 +48,7 @@ def with_health(app: AsgiApp | None, checks: Checks) -> AsgiApp:
             state = await run_checks(checks)
             await _send_json(send, 200 if all(state.values()) else 503, {"ready": all(state.values()), "checks": state})
         elif path == "/metrics":
-            body, content_type = render_metrics()
+            body, content_type = render_metrics(_header(scope, b"accept"))
             await _send(send, 200, content_type, body)
         elif app is not None:
             await app(scope, receive, send)
@@ -56,6 +56,10 @@ def with_health(app: AsgiApp | None, checks: Checks) -> AsgiApp:
             await _send_json(send, 404, {"title": "Not found", "status": 404})
 
     return answer
+
+
+def _header(scope: Any, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
 
 
 async def run_checks(checks: Checks) -> dict[str, bool]:

@@ -33,6 +33,8 @@ _JWKS = r"^((?![a-zA-Z]+://).*|https://.+|http://(localhost|127\.0\.0\.1|\[::1\]
 
 _ORIGIN = r"https?://[A-Za-z0-9.\[\]:-]{1,255}"
 _CORS = rf"^(\*|{_ORIGIN}( *, *{_ORIGIN})*)?$(?!\n)"
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_TENANTS = rf"^(off|all|top:[1-9][0-9]{{0,3}}|{_UUID}(,{_UUID})*)$(?!\n)"
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -174,6 +176,13 @@ class Settings(msgspec.Struct, frozen=True):
     schedule_series: Annotated[
         int, Meta(ge=0, le=10_000, description="Schedules with metrics of their own in each scheduler; 0: none")
     ] = 100
+    metrics_tenants: Annotated[
+        str,
+        Meta(pattern=_TENANTS, description="Tenants with metrics of their own: off, all, top:20, or ids, with commas"),
+    ] = "off"
+    watch_seconds: Annotated[
+        float, Meta(ge=0.25, le=3600, description="How often backlog, database and Redis are looked at for the metrics")
+    ] = 15.0
     database_pool_size: Annotated[int, Meta(ge=3, le=200, description="PostgreSQL connections of one process")] = 8
     executor_slots: Annotated[
         int, Meta(ge=1, le=10_000, description="Executions that one executor has under way at once")

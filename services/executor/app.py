@@ -22,6 +22,7 @@ from services.executor.listeners import EndListeners
 from services.executor.live import LiveReporter
 from services.executor.mailbox import Mailbox
 from services.executor.programs import Programs
+from services.executor.redis_watch import RedisWatch
 from services.executor.secret_values import SecretValues
 from services.executor.wishes import Wishes
 
@@ -41,6 +42,7 @@ class ExecutorService:
         self.worker: UUID = new_id()
         self._feed = make_live_feed(parts.settings.redis_url.reveal())
         self._live = LiveReporter(self._feed)
+        self._redis_watch = RedisWatch(self._feed, parts.settings.watch_seconds)
         self._announcer = Announcer(parts.bus, parts.windows)
         self._listeners = EndListeners(parts.database, parts.settings.cache_seconds)
         crowd = Crowd()
@@ -77,6 +79,7 @@ class ExecutorService:
         await self._listeners.start()
         await self._consumer.start()
         self._wishes.start()
+        self._redis_watch.start()
 
     async def stop(self) -> None:
         """Take no more, finish what is under way within the drain time, hand back the rest."""
@@ -94,6 +97,7 @@ class ExecutorService:
         except TimeoutError:
             _log.warning("the last records are lost; their executions go on from the ones before")
         await self._announcer.close()
+        await self._redis_watch.stop()
         await self._live.close()
         await self._feed.close()
         await self._lease.stop()

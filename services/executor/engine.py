@@ -57,6 +57,7 @@ class Engine:
         self._refuses = False
         self._room, self._bulk_room = asyncio.Event(), asyncio.Event()
         self._note_load()
+        metrics.set_slots(slots)
 
     async def wait_for_room(self, *, bulk: bool = False) -> bool:
         """Returns when another batch may start; False when none may any more. Bulk leaves a quarter to the others."""

@@ -17,7 +17,7 @@ from libs.common.accept import Announcer
 from libs.common.bus.messages import Ready
 from libs.common.cache.protocol import LiveEvent
 from libs.common.db.children import Started
-from libs.common.db.executions import ActionRow, ExecutionChange, release_execution
+from libs.common.db.executions import ExecutionChange, release_execution
 from libs.common.db.group_commit import GroupCommit, RefusedWrite
 from libs.common.db.journaling import Entry, Written, write_entries
 from libs.common.db.pool import Database
@@ -31,6 +31,7 @@ from services.executor.due import DueExecutions
 from services.executor.entries import entry_of, unstorable
 from services.executor.held import Held
 from services.executor.live import LiveReporter
+from services.executor.observing import observe_made
 
 _RETRY_SECONDS = 0.5
 _BULK_BATCH = 32
@@ -66,20 +67,20 @@ class Journal:
         entries = [entry_of(held, turn, now, tells_end=held.tenant_id in self._listeners) for held, turn in items]
         is_bulk = bool(items) and all(held.is_bulk for held, _ in items)
         answers = await (self._bulk if is_bulk else self._commits).submit_all(entries)
-        made: list[tuple[Held, ExecutionChange]] = []
+        made: list[tuple[Held, Entry]] = []
         written: list[Written | None] = []
         for (held, _), entry, answer in zip(items, entries, answers, strict=True):
             written.append(await self._settle(held, entry, answer, now))
             if written[-1] is not None:
                 held.claimed = True
-                made.append((held, entry.change))
+                made.append((held, entry))
         if self._windows is not None:
-            for _, change in made:
-                if change.status != ExecutionStatus.RUNNING:
-                    self._windows.ended(change.tenant_id)
-        _observe([change for _, change in made])
+            for held, entry in made:
+                if entry.change.status != ExecutionStatus.RUNNING:
+                    self._windows.ended(held.tenant_id)
+        observe_made(made)
         if self._live is not None:
-            self._live.report(_event(held, change, now) for held, change in made)
+            self._live.report(_event(held, entry.change, now) for held, entry in made)
         return written
 
     async def _settle(
@@ -123,6 +124,7 @@ class Journal:
                 async with self._database.connection() as connection:
                     flush = await write_entries(connection, self._worker, batch)
             except Unavailable as error:
+                metrics.count_journal_retry()
                 _log.debug("journal waits", reason=error.detail)
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
@@ -138,12 +140,3 @@ def _ready(started: Started) -> Ready:
 
 def _event(held: Held, change: ExecutionChange, now: datetime) -> LiveEvent:
     return LiveEvent(change.tenant_id, change.id, held.workflow_id, change.status, now)
-
-
-def _observe(changes: Sequence[ExecutionChange]) -> None:
-    metrics.count_executions(change.status for change in changes if change.status != ExecutionStatus.RUNNING)
-    metrics.observe_actions((row.type, row.status, _seconds(row)) for change in changes for row in change.records)
-
-
-def _seconds(row: ActionRow) -> float | None:
-    return None if row.finished_at is None else (row.finished_at - row.started_at).total_seconds()

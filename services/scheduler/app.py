@@ -21,6 +21,7 @@ from services.scheduler.retention import Retention
 from services.scheduler.slots import Slots
 from services.scheduler.turns import Turns
 from services.scheduler.waking import Waking
+from services.scheduler.watching import Watching
 
 
 class SchedulerService:
@@ -50,6 +51,7 @@ class SchedulerService:
                 Metering(parts.database),
                 Retention(parts.database, plans, parts.clock),
                 LimitWatch(parts.database, parts.acceptor, plans, parts.clock),
+                Watching(parts.database, parts.vault, parts.acceptor, parts.clock, parts.settings.watch_seconds),
             ]
         )
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}

@@ -30,7 +30,6 @@ from services.webhooks.secret_uses import SecretUses
 from services.webhooks.spool import Spool
 from services.webhooks.triggers import TriggerCache
 
-_ROUTE = "/webhooks/{trigger_id}"
 _MAX_REQUEST_ID = 128
 _WRITE_SECONDS = 60.0
 """So often what samples of refused calls do not stand for yet is written."""
@@ -93,20 +92,23 @@ def create_app(ingress: Ingress, max_header_bytes: int, trusted: Networks) -> As
     """The ASGI application of the service. `trusted`: where our own proxies are."""
 
     async def webhooks(scope: Any, receive: Any, send: Any) -> None:
-        started, method = perf_counter(), str(scope["method"])
+        started, method, traceparent = perf_counter(), str(scope["method"]), ""
         request_id = str(new_id())
         try:
             call = read_call(scope, max_header_bytes, trusted)
             request_id = _request_id(call, request_id)
-            bind_contextvars(request_id=request_id, trace_id=call.header("traceparent")[3:35])
+            traceparent = call.header("traceparent")
+            bind_contextvars(request_id=request_id, trace_id=traceparent[3:35])
             place, token = split_path(call.path)
             reply = await ingress.handle(call, place, token, receive, request_id)
             status, headers, body = reply.status, dict(reply.headers), reply.body
         except Exception as error:  # noqa: BLE001 - every error has its answer; the unexpected ones are logged there
             status, headers, body = problem_for(error, request_id)
+            if status >= 500:  # the others are counted by the check that refused them
+                metrics.count_webhook_call("unavailable" if status == 503 else "internal")
         headers["x-request-id"] = request_id
         await _send(send, status, headers, b"" if method == "HEAD" else body)
-        metrics.observe_http("webhooks", method, _ROUTE, status, perf_counter() - started)
+        metrics.observe_http("webhooks", method, metrics.WEBHOOK_ROUTE, status, perf_counter() - started, traceparent)
 
     return webhooks
 

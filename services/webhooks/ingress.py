@@ -66,6 +66,10 @@ class Visit(msgspec.Struct, frozen=True):
     started: float
     request_id: str
 
+    def count(self, outcome: str) -> None:
+        """It is answered so."""
+        metrics.count_webhook_call(outcome, self.trigger.row.tenant_id)
+
     def row(self, outcome: str, status: int, body: bytes | None, **more: Any) -> CallRow:
         """As it is logged."""
         row, kept = self.trigger.row, self.kept
@@ -96,6 +100,7 @@ class Ingress:
         trigger = await self._find(trigger_id)
         visit = Visit(trigger, call, without_credentials(trigger.config, call), started, request_id)
         if call.method == "OPTIONS" and trigger.row.runnable and not trigger.row.suspended:
+            visit.count("preflight")
             await self._door.log_call(visit.row("preflight", 204, None))
             return options(trigger.config, call)
         body = await self._check(visit, path_token, receive)
@@ -136,7 +141,7 @@ class Ingress:
         """The sender tries the address: that is on record, and nothing is started. What it sent is a credential of
         sorts and is not kept.
         """
-        metrics.count_webhook_call("challenge")
+        visit.count("challenge")
         await self._door.log_call(visit.row("challenge", challenge.status, None))
         return Reply(challenge.status, {"content-type": challenge.content_type}, challenge.body)
 
@@ -178,7 +183,7 @@ class Ingress:
         known = await self._known(visit, body, delivery)
         if known is not None:
             return known
-        metrics.count_webhook_call(outcome)
+        visit.count(outcome)
         await self._door.log_call(visit.row(outcome, 202, body, body_bytes=len(body)))
         return answers.nothing_started()
 
@@ -191,15 +196,15 @@ class Ingress:
         if execution_id is None:
             return None
         await self._door.log_call(visit.row("duplicate", 202, body, execution_id=execution_id))
-        return self._as_before(execution_id)
+        return self._as_before(visit, execution_id)
 
-    def _as_before(self, execution_id: UUID) -> Reply:
-        metrics.count_webhook_call("duplicate")
+    def _as_before(self, visit: Visit, execution_id: UUID) -> Reply:
+        visit.count("duplicate")
         return answers.accepted(execution_id).with_headers({"idempotent-replayed": "true"})
 
     async def _refuse(self, visit: Visit, refused: Refused) -> NoReturn:
         row = visit.trigger.row
-        metrics.count_webhook_call(refused.check)
+        visit.count(refused.check)
         _log.info("call refused", check=refused.check, tenant_id=row.tenant_id, trigger_id=row.id)
         status, _ = STATUSES[refused.error.slug]
         body = None if refused.body is None else refused.body[:BODY_BYTES]
@@ -244,7 +249,7 @@ class Ingress:
                 _accepted(new)
                 reply = await self._said(visit, new.id, ending)
             else:
-                metrics.count_webhook_call("duplicate")
+                visit.count("duplicate")
                 with self._endings.expecting(new.tenant_id, held) as ending:
                     reply = (await self._said(visit, held, ending)).with_headers({"idempotent-replayed": "true"})
         spent = int((perf_counter() - visit.started) * 1_000_000)
@@ -265,7 +270,7 @@ class Ingress:
         )
 
     def _again(self, visit: Visit, judged: Judged, held: UUID) -> Reply:
-        before = self._as_before(held)
+        before = self._as_before(visit, held)
         said = self._custom(visit, judged, held)
         return before if said is None else said.with_headers({"idempotent-replayed": "true"})
 
@@ -278,7 +283,7 @@ class Ingress:
 
 
 def _accepted(new: NewExecution) -> None:
-    metrics.count_webhook_call(ACCEPTED)
+    metrics.count_webhook_call(ACCEPTED, new.tenant_id)
     _log.debug(
         "call accepted", tenant_id=new.tenant_id, trigger_id=new.trigger_id, execution_id=new.id,
         trace_id=new.traceparent[3:35],

@@ -92,13 +92,13 @@ class Tenant:
 class Installation:
     """The servers and services; each can be killed, stopped and started again at its address."""
 
-    def __init__(self, folder: Path, echo: Echo, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, echo: Echo, settings: Mapping[str, str], *, broker_metrics: bool = False) -> None:
         (folder / "data").mkdir(parents=True)
         self.folder, self.echo = folder, echo
         self._postgres_port = free_port()
         self.postgres = EmbeddedPostgres(folder / "data", port=self._postgres_port)
         self.valkey = EmbeddedValkey(folder / "data")
-        self.rabbitmq = RabbitMQ(folder / "rabbitmq")
+        self.rabbitmq = RabbitMQ(folder / "rabbitmq", with_metrics=broker_metrics)
         self.services: dict[str, ServiceProcess] = {}
         self.dsn = ""
         self.environment = {
@@ -175,8 +175,8 @@ class Installation:
 
 
 @asynccontextmanager
-async def installation(folder: Path, **settings: str) -> AsyncGenerator[Installation]:
-    """Everything running; `settings` are further `SIGNALBOX_…` variables."""
+async def installation(folder: Path, broker_metrics: bool = False, /, **settings: str) -> AsyncGenerator[Installation]:
+    """Everything running; `settings` are further `SIGNALBOX_…` variables; `broker_metrics`: RabbitMQ reports them."""
     async with AsyncExitStack() as stack:
         port = free_port()
         echo = Echo(port)
@@ -186,7 +186,7 @@ async def installation(folder: Path, **settings: str) -> AsyncGenerator[Installa
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        made = Installation(folder, echo, settings)
+        made = Installation(folder, echo, settings, broker_metrics=broker_metrics)
         await made.start(stack)
         yield made
         echo.release.set()

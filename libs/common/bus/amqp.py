@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import count
+from time import perf_counter
 from typing import Any, TypeVar
 
 import aio_pika
@@ -60,12 +61,14 @@ class AmqpBus:
         return self._link.session is not None and all(consumer.connected for consumer in self._consumers)
 
     async def publish(self, bodies: Sequence[bytes], *, bulk: bool = False) -> None:
+        started = perf_counter()
         try:
             await self._publish(bodies, self.topology.bulk if bulk else self.topology.ready)
         except BaseException:
             metrics.count_published(len(bodies), confirmed=False)
             raise
         metrics.count_published(len(bodies), confirmed=True)
+        metrics.observe_publish(perf_counter() - started)
 
     async def consume(self, handler: Handler, prefetch: int, *, bulk: bool = False) -> "AmqpConsumer":
         queue = self.topology.bulk if bulk else self.topology.ready

@@ -3,7 +3,7 @@
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -53,6 +53,9 @@ class NoLiveFeed:
 
     async def ping(self) -> bool:
         return False
+
+    async def figures(self) -> Mapping[str, float] | None:
+        return None
 
     async def close(self) -> None:
         self._closed.set()

@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from libs.common.cache.rates import LocalRates, Spent, used_of
+from libs.common.telemetry.states import BREAKER
 
 _ANSWER_SECONDS = 0.25
 _QUIET_SECONDS = 1.0
@@ -58,7 +59,11 @@ class RedisRates:
                 )
         except _AWAY:
             self._quiet_until = monotonic() + _QUIET_SECONDS
+            BREAKER.tell(1, "rates")
             return await self._local.spend(key, calls, seconds, cost)
+        if self._quiet_until:
+            self._quiet_until = 0.0
+            BREAKER.tell(0, "rates")
         return Spent(waits / 1_000_000, used_of(filled / 1_000_000, calls, seconds))
 
     async def close(self) -> None:

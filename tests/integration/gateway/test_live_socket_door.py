@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import WSServerHandshakeError
 
-from libs.common.telemetry.metrics import REGISTRY
+from libs.common.telemetry.registry import REGISTRY
 from services.gateway import followers, sockets, tenant_feed
 from services.gateway.routes import live_socket
 from tests.integration.conftest import World

@@ -5,7 +5,7 @@ import pytest
 from libs.common.errors import OperatorError
 from libs.common.limits.plans import Plans
 from libs.common.settings import load_settings
-from libs.common.telemetry.metrics import REGISTRY
+from libs.common.telemetry.registry import REGISTRY
 from tests.integration.conftest import ADMIN, World
 from tests.integration.gateway.definitions import workflow
 from tests.integration.limits.conftest import limit
