@@ -22,6 +22,7 @@ _ADDRESSES: Mapping[str, Sequence[str]] = {
     "bus_url": ("amqp", "amqps", "memory"),
     "redis_url": ("redis", "rediss", "unix"),
     "public_url": ("https", "http"),
+    "otlp_endpoint": ("https", "http"),
 }
 """Settings that are addresses, with what each begins with."""
 
@@ -145,6 +146,16 @@ class Settings(msgspec.Struct, frozen=True):
         Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged")
     ] = "info"
     log_format: Annotated[Literal["json", "console"], Meta(description="JSON lines, or text for people")] = "json"
+    otlp_endpoint: Annotated[
+        str, Meta(description="Receiver of traces (OTLP over HTTP), as http://collector:4318; empty: no tracing")
+    ] = ""
+    otlp_headers: Annotated[
+        Secret, Meta(description="Headers for that receiver, name=value, comma-separated; empty: none")
+    ] = Secret()
+    traces_ratio: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Part of the traces begun here that is sent; callers decide for theirs"),
+    ] = 1.0
     max_body_bytes: Annotated[int, Meta(ge=1024, le=26_214_400, description="Largest request body, in bytes")] = (
         1_048_576
     )

@@ -25,10 +25,12 @@ from libs.common.domain.execution import ExecutionStatus
 from libs.common.domain.turns import Turn
 from libs.common.errors import Unavailable
 from libs.common.telemetry import metrics
+from libs.common.telemetry.spans import is_on
 from services.executor.due import DueExecutions
 from services.executor.entries import entry_of, unstorable
 from services.executor.held import Held
 from services.executor.live import LiveReporter
+from services.executor.traced import tell_attempts
 
 _RETRY_SECONDS = 0.5
 _log = structlog.get_logger(__name__)
@@ -65,6 +67,8 @@ class Journal:
                 held.claimed = True
                 made.append((held, entry.change))
         _observe([change for _, change in made])
+        if is_on():
+            tell_attempts(made)
         if self._live is not None:
             self._live.report(_event(held, change, now) for held, change in made)
         return written
@@ -75,7 +79,10 @@ class Journal:
         """The answer of a write; an execution whose records the database refuses for what they hold ends instead."""
         if isinstance(answer, RefusedWrite):
             change = entry.change
-            _log.error("records refused", execution_id=change.id, tenant_id=change.tenant_id, reason=answer.detail)
+            _log.error(
+                "records refused", execution_id=change.id, tenant_id=change.tenant_id, trace_id=held.trace_id,
+                reason=answer.detail,
+            )  # fmt: skip
             held.settle_ended(now)  # what an effect did meanwhile it did, whatever becomes of the run
             await held.stop_effects()
             await self._commits.submit(unstorable(held, change, now, tells_end=held.tenant_id in self._listeners))

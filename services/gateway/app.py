@@ -27,6 +27,7 @@ from libs.common.actions.installed import installed
 from libs.common.parts import Parts
 from libs.common.runtime import AsgiApp, Checks
 from libs.common.telemetry.metrics import observe_http
+from libs.common.telemetry.spans import around_request, traceparent_header
 from services.gateway import documents
 from services.gateway.answers import answer_problem, sending
 from services.gateway.auditing import answering
@@ -168,6 +169,11 @@ def _authenticator(parts: GatewayParts, uses: KeyUses) -> Authenticator:
     )
 
 
+def _trace_of(place: str) -> dict[str, str]:
+    """What log lines say of the trace, if there is one."""
+    return {"trace_id": place[3:35]} if place else {}
+
+
 class _Gateway(Litestar):
     """Around every request, unknown addresses included: its id, the security headers, the log context and the
     metrics.
@@ -191,12 +197,14 @@ class _Gateway(Litestar):
 
         request_id = cast("dict[str, Any]", http["state"])["request_id"]
         settings = cast("GatewayParts", self.state["parts"]).settings
-        with (
-            structlog.contextvars.bound_contextvars(request_id=request_id),
-            answering(http, settings.trusted_proxies, request_id) as asked,
-        ):
-            await super().__call__(http, receive, send_and_look)
-        route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
+        with around_request("gateway request", traceparent_header(http)) as span:
+            with (
+                structlog.contextvars.bound_contextvars(request_id=request_id, **_trace_of(span.place)),
+                answering(http, settings.trusted_proxies, request_id) as asked,
+            ):
+                await super().__call__(http, receive, send_and_look)
+            route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
+            span.answered(http["method"], route, status)
         if status in _REFUSED:
             cast("Refusals", self.state["refusals"]).note(asked, status, f"{http['method']} {route}")
         observe_http("gateway", http["method"], route, status, perf_counter() - started)

@@ -20,6 +20,7 @@ from libs.common.runtime import AsgiApp, Checks
 from libs.common.security.webhook_auth.making import Surroundings
 from libs.common.settings import Networks
 from libs.common.telemetry import metrics
+from libs.common.telemetry.spans import around_request, traceparent_header
 from services.webhooks.address import split_path
 from services.webhooks.call import Call, Send, read_call
 from services.webhooks.door import Door
@@ -92,17 +93,19 @@ def create_app(ingress: Ingress, max_header_bytes: int, trusted: Networks) -> As
     async def webhooks(scope: Any, receive: Any, send: Any) -> None:
         started, method = perf_counter(), str(scope["method"])
         request_id = str(new_id())
-        try:
-            call = read_call(scope, max_header_bytes, trusted)
-            request_id = _request_id(call, request_id)
-            bind_contextvars(request_id=request_id, trace_id=call.header("traceparent")[3:35])
-            place, token = split_path(call.path)
-            reply = await ingress.handle(call, place, token, receive, request_id)
-            status, headers, body = reply.status, dict(reply.headers), reply.body
-        except Exception as error:  # noqa: BLE001 - every error has its answer; the unexpected ones are logged there
-            status, headers, body = problem_for(error, request_id)
-        headers["x-request-id"] = request_id
-        await _send(send, status, headers, b"" if method == "HEAD" else body)
+        with around_request("webhook call", traceparent_header(scope)) as span:
+            try:
+                call = read_call(scope, max_header_bytes, trusted)
+                request_id = _request_id(call, request_id)
+                bind_contextvars(request_id=request_id, trace_id=(span.place or call.header("traceparent"))[3:35])
+                place, token = split_path(call.path)
+                reply = await ingress.handle(call, place, token, receive, request_id)
+                status, headers, body = reply.status, dict(reply.headers), reply.body
+            except Exception as error:  # noqa: BLE001 - each has its answer; the unexpected ones are logged there
+                status, headers, body = problem_for(error, request_id)
+            headers["x-request-id"] = request_id
+            await _send(send, status, headers, b"" if method == "HEAD" else body)
+            span.answered(method, _ROUTE, status)
         metrics.observe_http("webhooks", method, _ROUTE, status, perf_counter() - started)
 
     return webhooks

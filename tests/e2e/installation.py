@@ -40,6 +40,7 @@ class Echo:
         self.calls: Counter[str] = Counter()
         self.latest: dict[str, datetime] = {}
         self.bodies: list[Any] = []
+        self.traceparents: list[str] = []
         self.came = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -48,6 +49,7 @@ class Echo:
         self.calls[key] += 1
         self.latest[key] = datetime.now(UTC)
         self.bodies.append(body)
+        self.traceparents.append(request.headers.get("traceparent", ""))
         self.came.set()
         if request.path == "/flaky" and self.calls[key] == 1:
             return web.json_response({"error": "not yet"}, status=503)

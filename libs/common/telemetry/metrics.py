@@ -74,6 +74,7 @@ _loop_lag = _gauge("event_loop_lag_seconds", "How late the event loop woke a sle
 _lease_left = _gauge("worker_lease_seconds", "Time left on this worker's lease when it was last renewed")
 _running = _gauge("executor_running", "Executions under way in this process")
 _build = _gauge("build_info", "Always 1; the labels say what is running", "service", "version", "python")
+_spans = _counter("spans_total", "Spans by whether the receiver of traces took them", "outcome")
 
 
 # Looking a series up by its labels costs more than counting: the busiest are looked up once.
@@ -229,6 +230,11 @@ def set_lease_left(seconds: float) -> None:
 def set_running(executions: int) -> None:
     """So many executions are under way in this process."""
     _running.set(executions)
+
+
+def count_spans(outcome: Literal["exported", "failed"], spans: int) -> None:
+    """So many spans were sent to the receiver of traces, or given up."""
+    _spans.labels(outcome).inc(spans)
 
 
 def set_build(service: str, version: str) -> None:
