@@ -1,13 +1,13 @@
 """A receiver of traces (OTLP over HTTP) on a private port, and the trees of what it got."""
 
+import json
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from tests.servers import free_port
 
@@ -43,16 +43,10 @@ class Receiver:
         body, self.headers = await request.read(), request.headers
         if self.status == 200:
             self.raw += body
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                service = _texts(resource.resource.attributes)["service.name"]
-                self.spans += [
-                    Received(
-                        service, one.name, one.trace_id.hex(), one.span_id.hex(), one.parent_span_id.hex(),
-                        one.end_time_unix_nano - one.start_time_unix_nano, _texts(one.attributes),
-                        [link.span_id.hex() for link in one.links], one.status.code == 2,
-                    )
-                    for scope in resource.scope_spans for one in scope.spans
-                ]  # fmt: skip
+            for resource in json.loads(body)["resourceSpans"]:
+                service = _texts(resource["resource"]["attributes"])["service.name"]
+                for scope in resource["scopeSpans"]:
+                    self.spans += [_received(service, one) for one in scope["spans"]]
         return web.Response(status=self.status)
 
     def of(self, trace_id: str) -> list[Received]:
@@ -86,5 +80,13 @@ async def receiver() -> AsyncGenerator[Receiver]:
     await runner.cleanup()
 
 
-def _texts(attributes: Sequence[KeyValue]) -> dict[str, str]:
-    return {one.key: one.value.string_value or str(one.value.int_value) for one in attributes}
+def _received(service: str, span: Any) -> Received:
+    return Received(
+        service, span["name"], span["traceId"], span["spanId"], span["parentSpanId"],
+        int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"]), _texts(span["attributes"]),
+        [link["spanId"] for link in span["links"]], span["status"]["code"] == 2,
+    )  # fmt: skip
+
+
+def _texts(attributes: list[Any]) -> dict[str, str]:
+    return {one["key"]: str(next(iter(one["value"].values()))) for one in attributes}

@@ -27,9 +27,7 @@ Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Value = str | int | float | bool
 
 _SAMPLED = "-01"
-_RANDOM_DIGITS = 14
-_RANDOM = 1 << 56
-"""The last seven bytes of a trace id are random ("Trace Context", level 2, 3.2.2.3), also those of a UUIDv7."""
+_RANGE = 1 << 64
 _SERVER_ERROR = 500
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 _CLOCK = SystemClock()
@@ -101,9 +99,14 @@ def attributes_of(**ids: object) -> dict[str, Value]:
 def first_place(made: UUID | None = None) -> str:
     """The place where a trace begins. `made`: a fresh id of what begins it, for a trace of that id."""
     trace = new_trace(random_token(24) if made is None else made.bytes + made.bytes[8:])
-    if _exporting is not None and int(trace.trace_id[-_RANDOM_DIGITS:], 16) >= _exporting.ratio * _RANDOM:
+    if _exporting is not None and _lot(trace.trace_id) >= _exporting.ratio * _RANGE:
         trace = Trace(trace.trace_id, trace.span_id, sampled=False)
     return format_traceparent(trace)
+
+
+def _lot(trace_id: str) -> int:
+    """Below 2**64. Ids made by time are alike in a burst, and a burst must not be all or nothing."""
+    return int.from_bytes(blake2b(trace_id.encode(), digest_size=8).digest(), "big")
 
 
 def place_of(parent: str, *name: object) -> str:

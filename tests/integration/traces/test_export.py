@@ -1,6 +1,8 @@
 """The way of spans to their receiver: in batches, in the background, bounded, and nobody's trouble when it fails."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from time import perf_counter
@@ -14,7 +16,7 @@ from libs.common.telemetry import spans
 from libs.common.telemetry.otlp import QUEUE, SpanExport, read_headers
 from libs.common.telemetry.spans import Span, first_place, place_of
 from tests.e2e.receiver import Receiver, receiver
-from tests.servers import free_port
+from tests.servers import ROOT, free_port
 
 PLACE = f"00-{'a' * 32}-{'b' * 16}-01"
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -87,6 +89,25 @@ async def test_a_receiver_that_is_not_there_is_nobodys_trouble() -> None:
     started = perf_counter()
     await export_.close()
     assert perf_counter() - started < 4
+
+
+async def test_what_a_receiver_cannot_take_just_now_is_sent_again(traces: Receiver) -> None:
+    traces.status = 503
+    export_ = export(traces.url)
+    spans.record(span(1))
+    async with asyncio.timeout(10):
+        while not traces.headers:  # noqa: ASYNC110 - the SDK's thread has no event for it
+            await asyncio.sleep(0.01)
+    traces.status = 200
+    await export_.close()
+    assert [one.name for one in traces.spans] == ["s1"]
+
+
+def test_whoever_does_not_export_does_not_load_what_it_takes() -> None:
+    services = ", ".join(f"services.{name}.app" for name in ("gateway", "webhooks", "scheduler", "executor"))
+    look = f"import sys, services.one, {services}; print(sorted(m for m in sys.modules if 'opentelemetry' in m))"
+    found = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 async def test_callers_decide_for_their_traces(traces: Receiver) -> None:
