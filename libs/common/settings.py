@@ -177,6 +177,9 @@ class Settings(msgspec.Struct, frozen=True):
         float, Meta(ge=0, le=60, description="How long keys and triggers are remembered; a revocation waits as long")
     ] = 1.0
     audit_days: Annotated[int, Meta(ge=1, le=36_525, description="How long the audit log is kept, in days")] = 400
+    unready_seconds: Annotated[
+        float, Meta(ge=0, le=300, description="After SIGTERM, how long gateway and webhooks answer while not ready")
+    ] = 5.0
     drain_seconds: Annotated[
         float, Meta(ge=0, le=300, description="How long a stopping process finishes what it holds")
     ] = 20.0

@@ -73,6 +73,9 @@ class ExecutorService:
         await self._consumer.start()
         self._wishes.start()
 
+    async def hang_up(self) -> None:
+        """Nothing: nobody is connected."""
+
     async def stop(self) -> None:
         """Take no more, finish what is under way within the drain time, hand back the rest."""
         loop = asyncio.get_running_loop()

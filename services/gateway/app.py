@@ -150,9 +150,12 @@ class GatewayService:
         installed()
         self._key_uses.start()
 
-    async def stop(self) -> None:
-        """Live streams end and refusals are on record; other requests are the server's to finish."""
+    async def hang_up(self) -> None:
+        """Live streams end; other requests are the server's to finish."""
         await self._streams.close()
+
+    async def stop(self) -> None:
+        """Refusals and uses of keys are on record."""
         await self._refusals.close()
         await self._authenticator.close()
         await self._key_uses.stop()

@@ -63,6 +63,9 @@ class WebhooksService:
         self._uses.start()
         self._writing = asyncio.get_running_loop().create_task(self._keep_writing())
 
+    async def hang_up(self) -> None:
+        """Nothing: who waits for an answer waits a bounded time."""
+
     async def stop(self) -> None:
         """The server has let every request end before. What samples do not stand for yet is written."""
         if self._writing is not None:
