@@ -74,7 +74,7 @@ from services.gateway.tenant_feed import TenantFeeds
 from services.gateway.tenant_states import TenantStates
 from services.gateway.token_identity import make_token_identities
 
-__all__ = ["GatewayParts", "GatewayService", "create_app"]
+__all__ = ["GatewayParts", "GatewayService", "create_app", "equip", "make_routes"]
 
 _UNKNOWN_ROUTE = "(unknown)"
 _REFUSED = frozenset({401, 403})
@@ -114,13 +114,26 @@ def create_app(
     """The gateway over these parts; without `live_streams` a stream merely looks once a second, without `key_uses`
     nobody writes when keys were used.
     """
-    app = _Gateway(
+    app = make_routes(parts.settings.max_body_bytes)
+    equip(app, parts, live_streams, key_uses)
+    return app
+
+
+def make_routes(max_body_bytes: int) -> Litestar:
+    """Every route and the API's description, over no parts yet."""
+    return _Gateway(
         route_handlers=[*_ROUTERS, documents.show_page, documents.show_start, documents.show_file],
         exception_handlers={HTTPException: answer_problem, Exception: answer_problem},
-        request_max_body_size=parts.settings.max_body_bytes,
+        request_max_body_size=max_body_bytes,
         openapi_config=documents.api_description(_BODIES),
         logging_config=None,
     )
+
+
+def equip(
+    app: Litestar, parts: GatewayParts, live_streams: LiveStreams | None = None, key_uses: KeyUses | None = None
+) -> None:
+    """From now on the routes work on these parts; the rest as for `create_app`."""
     app.state["parts"] = parts
     app.state["authenticator"] = _authenticator(parts, key_uses or KeyUses(parts.database))
     app.state["exports"] = Exports(parts.database)
@@ -129,7 +142,6 @@ def create_app(
     app.state["live_streams"] = streams
     app.state["refusals"] = Refusals(parts.database)
     app.state["tenant_feeds"] = TenantFeeds(parts.database, parts.clock, streams.followers)
-    return app
 
 
 class GatewayService:
