@@ -81,7 +81,8 @@ async def faults_of(release: Release, connection: Connection) -> list[str]:
     faults: list[str] = []
     for name, text in release.statements.items():
         try:
-            await connection.prepare(text)
+            async with connection.transaction():  # one that fails ends nothing else
+                await connection.prepare(text)
         except asyncpg.PostgresError as error:
             faults.append(f"{name}: {error}")
     columns, known_tables = await columns_of(connection), {name.partition(".")[0] for name in release.columns}

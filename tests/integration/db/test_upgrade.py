@@ -33,6 +33,18 @@ HARMLESS = (
 )
 
 
+async def faults_after(database: Database, change: str) -> list[str]:
+    """What a change of the schema, which is taken back, would break."""
+    async with database.connection() as connection:
+        trial = connection.transaction()
+        await trial.start()
+        try:
+            await connection.execute(change)
+            return await faults_of(RELEASE, connection)
+        finally:
+            await trial.rollback()
+
+
 async def test_the_release_before_works_on_with_the_present_schema(database: Database) -> None:
     async with database.connection() as connection:
         assert await faults_of(RELEASE, connection) == []
@@ -43,19 +55,13 @@ async def test_the_release_before_works_on_with_the_present_schema(database: Dat
 async def test_a_migration_that_the_release_before_would_not_bear_is_found(
     database: Database, change: str, fault: str
 ) -> None:
-    async with database.transaction() as connection:
-        await connection.execute(change)
-    async with database.connection() as connection:
-        faults = await faults_of(RELEASE, connection)
+    faults = await faults_after(database, change)
     assert any(fault in one for one in faults), faults
 
 
 async def test_what_only_adds_is_no_fault(database: Database) -> None:
     for change in HARMLESS:
-        async with database.connection() as connection:
-            await connection.execute(change.replace("colour", f"colour_{HARMLESS.index(change)}"))
-    async with database.connection() as connection:
-        assert await faults_of(RELEASE, connection) == []
+        assert await faults_after(database, change) == []
 
 
 def test_messages_of_the_release_before_are_understood() -> None:
