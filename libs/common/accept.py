@@ -7,7 +7,7 @@ was answered with 202 runs, and it runs once, because taking an execution is a c
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 from uuid import UUID
 
@@ -29,8 +29,10 @@ from libs.common.domain.events import NewEvent
 from libs.common.domain.fairness import Lane
 from libs.common.errors import IdempotencyMismatch, Unavailable
 from libs.common.telemetry import metrics
+from libs.common.telemetry.spans import around, is_on
 from libs.common.windows import Windows
 
+_ACCEPT = "accept"
 _BATCH_ITEMS = 64
 """Executions in one message: enough to spread its cost, few enough to share a flood between executors."""
 SNAPSHOT_BYTES = 16_384
@@ -76,6 +78,10 @@ class NewExecution(msgspec.Struct, frozen=True):
     priority: int | None = None
     id: UUID = msgspec.field(default_factory=new_id)
 
+    def at(self, place: str) -> "NewExecution":
+        """The same, caused at that place of its trace."""
+        return self if place == self.traceparent else msgspec.structs.replace(self, traceparent=place)
+
     def row(self) -> ExecutionRow:
         """As it is stored."""
         return ExecutionRow(
@@ -102,6 +108,13 @@ class Arrival(msgspec.Struct, frozen=True):
     call: CallRow
     delivery: bytes | None = None
     event: NewEvent | None = None
+
+    def at(self, place: str) -> "Arrival":
+        """The same, caused at that place of its trace."""
+        if place == self.execution.traceparent:
+            return self
+        event = self.event and msgspec.structs.replace(self.event, traceparent=place)
+        return msgspec.structs.replace(self, execution=self.execution.at(place), event=event)
 
     @property
     def claim(self) -> Delivery | None:
@@ -151,7 +164,9 @@ class Acceptor:
 
     async def accept(self, new: NewExecution, call: CallRow | None = None) -> UUID:
         """The execution (and the call that caused it) is committed. Raises `Unavailable` when the database is away."""
-        await self._commits.submit(_Entry(new, call))
+        with around(_ACCEPT, new.traceparent) as span:
+            span.note_ids(tenant=new.tenant_id, execution=new.id)
+            await self._commits.submit(_Entry(new.at(span.place), call))
         return new.id
 
     async def accept_call(self, arrival: Arrival) -> UUID:
@@ -162,7 +177,10 @@ class Acceptor:
         """
         if arrival.delivery is None and arrival.event is None:
             return await self.accept(arrival.execution, arrival.call)
-        return await self._arrivals.submit(arrival)
+        new = arrival.execution
+        with around(_ACCEPT, new.traceparent) as span:
+            span.note_ids(tenant=new.tenant_id, execution=new.id)
+            return await self._arrivals.submit(arrival.at(span.place))
 
     async def deliver(self, calls: Sequence[Spooled]) -> list[BaseException | None]:
         """Calls that waited are committed, each once however often it is delivered: None or the error of each."""
@@ -188,13 +206,16 @@ class Acceptor:
 
         Raises `IdempotencyMismatch` when the key was used with another request.
         """
-        async with self._database.for_tenant(new.tenant_id).transaction() as connection:
-            known_hash, execution_id = await claim_key(connection, new.tenant_id, key, request_hash, new.id)
-            if known_hash != request_hash:
-                raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
-            if execution_id != new.id:
-                return execution_id, True
-            await insert_accepted(connection, [new.row()])
+        with around(_ACCEPT, new.traceparent) as span:
+            span.note_ids(tenant=new.tenant_id, execution=new.id)
+            new = new.at(span.place)
+            async with self._database.for_tenant(new.tenant_id).transaction() as connection:
+                known_hash, execution_id = await claim_key(connection, new.tenant_id, key, request_hash, new.id)
+                if known_hash != request_hash:
+                    raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
+                if execution_id != new.id:
+                    return execution_id, True
+                await insert_accepted(connection, [new.row()])
         self._announcer.announce([new.ready()])
         return new.id, False
 
@@ -204,7 +225,9 @@ class Acceptor:
         Raises `EventIdTaken`, `Unavailable`. Many requests share a commit; one that is refused takes nobody else's
         with it.
         """
-        raised = await (self._raises if len(events) <= _MANY_EVENTS else self._large_raises).submit(events)
+        with around(_ACCEPT, events[0].traceparent if events else "") as span:
+            lane = self._raises if len(events) <= _MANY_EVENTS else self._large_raises
+            raised = await lane.submit([_at(event, span.place) for event in events])
         if isinstance(raised, EventIdTaken):
             raise raised
         return raised
@@ -308,6 +331,10 @@ async def _store_arrivals(
     return ids, [one.execution for one in first], raised
 
 
+def _at(event: NewEvent, place: str) -> NewEvent:
+    return event if event.traceparent == place else msgspec.structs.replace(event, traceparent=place)
+
+
 def _noted(note: "asyncio.Future[None]") -> None:
     if not note.cancelled() and note.exception() is not None:
         _log.debug("the answer of a call is not on record", reason=str(note.exception()))
@@ -368,8 +395,18 @@ class Announcer:
             await asyncio.gather(*self._publishing)
 
     async def _publish(self, items: Sequence[Ready], bulk: bool) -> None:
-        batches = [items[start : start + _BATCH_ITEMS] for start in range(0, len(items), _BATCH_ITEMS)]
-        try:
-            await self._bus.publish([encode(ReadyBatch(items=tuple(batch))) for batch in batches], bulk=bulk)
-        except Unavailable as error:
-            _log.debug("announcement left to the sweep", executions=len(items), reason=error.detail)
+        with ExitStack() as traced:
+            if is_on():
+                items = [_sent(traced, item) for item in items]
+            batches = [items[start : start + _BATCH_ITEMS] for start in range(0, len(items), _BATCH_ITEMS)]
+            try:
+                await self._bus.publish([encode(ReadyBatch(items=tuple(batch))) for batch in batches], bulk=bulk)
+            except Unavailable as error:
+                _log.debug("announcement left to the sweep", executions=len(items), reason=error.detail)
+
+
+def _sent(traced: ExitStack, item: Ready) -> Ready:
+    """The item at the place of its own publishing, which lasts as long as `traced`."""
+    span = traced.enter_context(around("publish", item.traceparent, "producer"))
+    span.note_ids(tenant=item.tenant_id, execution=item.execution_id)
+    return msgspec.structs.replace(item, traceparent=span.place)

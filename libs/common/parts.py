@@ -3,6 +3,7 @@ once.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,10 +14,13 @@ from libs.common.cache.connect import make_outstanding
 from libs.common.clock import Clock, SystemClock
 from libs.common.db.migrate import migrate
 from libs.common.db.pool import Database
-from libs.common.errors import Unavailable
+from libs.common.errors import OperatorError, Unavailable
 from libs.common.security.encryption import Vault
 from libs.common.settings import Settings
 from libs.common.windows import Windows
+
+if TYPE_CHECKING:
+    from libs.common.telemetry.otlp import SpanExport
 
 _log = structlog.get_logger(__name__)
 
@@ -31,6 +35,7 @@ class Parts:
     bus: Bus
     vault: Vault
     acceptor: Acceptor
+    traces: "SpanExport | None" = None
 
     @property
     def windows(self) -> Windows | None:
@@ -44,6 +49,8 @@ class Parts:
             await self.windows.close()
         await self.bus.close()
         await self.database.close()
+        if self.traces is not None:
+            await self.traces.close()
 
     async def database_answers(self) -> bool:
         """Readiness check of the database."""
@@ -72,4 +79,15 @@ async def open_parts(settings: Settings, name: str) -> Parts:
     windows = Windows(
         database, make_outstanding(settings.redis_url.reveal()), window=settings.run_window, budget=settings.run_budget
     )
-    return Parts(settings, SystemClock(), database, bus, vault, Acceptor(database, bus, windows))
+    acceptor = Acceptor(database, bus, windows)
+    return Parts(settings, SystemClock(), database, bus, vault, acceptor, _traces(settings, name))
+
+
+def _traces(settings: Settings, name: str) -> "SpanExport | None":
+    if not settings.otlp_endpoint:
+        return None
+    try:
+        from libs.common.telemetry.otlp import SpanExport  # noqa: PLC0415 - only who exports pays for its memory
+    except ImportError as error:
+        raise OperatorError(f"SIGNALBOX_OTLP_ENDPOINT needs signalbox[traces]: {error}") from None
+    return SpanExport(settings, name)

@@ -25,6 +25,7 @@ _ADDRESSES: Mapping[str, Sequence[str]] = {
     "bus_url": ("amqp", "amqps", "memory"),
     "redis_url": ("redis", "rediss", "unix"),
     "public_url": ("https", "http"),
+    "otlp_endpoint": ("https", "http"),
 }
 """Settings that are addresses, with what each begins with."""
 
@@ -163,6 +164,16 @@ class Settings(msgspec.Struct, frozen=True):
         Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged")
     ] = "info"
     log_format: Annotated[Literal["json", "console"], Meta(description="JSON lines, or text for people")] = "json"
+    otlp_endpoint: Annotated[
+        str, Meta(description="Receiver of traces (OTLP over HTTP), as http://collector:4318; empty: no tracing")
+    ] = ""
+    otlp_headers: Annotated[
+        Secret, Meta(description="Headers for that receiver, name=value, comma-separated; empty: none")
+    ] = Secret()
+    traces_ratio: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Part of the traces begun here that is sent; callers decide for theirs"),
+    ] = 1.0
     max_body_bytes: Annotated[int, Meta(ge=1024, le=26_214_400, description="Largest request body, in bytes")] = (
         1_048_576
     )
@@ -197,6 +208,9 @@ class Settings(msgspec.Struct, frozen=True):
         float, Meta(ge=0, le=60, description="How long keys and triggers are remembered; a revocation waits as long")
     ] = 1.0
     audit_days: Annotated[int, Meta(ge=1, le=36_525, description="How long the audit log is kept, in days")] = 400
+    unready_seconds: Annotated[
+        float, Meta(ge=0, le=300, description="After SIGTERM, how long gateway and webhooks answer while not ready")
+    ] = 5.0
     drain_seconds: Annotated[
         float, Meta(ge=0, le=300, description="How long a stopping process finishes what it holds")
     ] = 20.0

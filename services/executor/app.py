@@ -81,6 +81,9 @@ class ExecutorService:
         self._wishes.start()
         self._redis_watch.start()
 
+    async def hang_up(self) -> None:
+        """Nothing: nobody is connected."""
+
     async def stop(self) -> None:
         """Take no more, finish what is under way within the drain time, hand back the rest."""
         loop = asyncio.get_running_loop()

@@ -36,6 +36,7 @@ from services.executor.engine import Engine
 from services.executor.held import Control, Held
 from services.executor.programs import LoadedVersion, Programs
 from services.executor.secret_values import SecretValues
+from services.executor.traced import place_of_stretch, place_of_stretch_before
 
 _PREFETCH = 8
 """Messages, of many executions each, that wait here while others are under way."""
@@ -196,6 +197,8 @@ class ReadyConsumer:
             row["trigger_key"] or "", _decode_json(row["input"]), row["original_id"],
         )  # fmt: skip
         held.run.remember(past)
+        held.accepted_by = row["traceparent"]
+        held.goes_on_from = place_of_stretch_before(item.traceparent, item.execution_id, row["epoch"], past)
         held.actor = row["actor"]
         held.has_ties = held.has_ties or row["parent_position"] is not None or any(map(awaited, past))
         held.wish = Control(row["control"]) if row["control"] else None
@@ -213,13 +216,13 @@ class ReadyConsumer:
             secrets = self._secrets.find(item.tenant_id, loaded.secret_names)
             scope["secrets"], mask = secrets, Masker(secrets.values()).mask
         run = Run(
-            item.execution_id, loaded.program, scope, self._clock.now(), _deadline(item, loaded), item.traceparent,
-            loaded.broken, original_id, mask,
+            item.execution_id, loaded.program, scope, self._clock.now(), _deadline(item, loaded),
+            place_of_stretch(item.traceparent, item.execution_id, epoch), loaded.broken, original_id, mask,
         )  # fmt: skip
         needs_slot = loaded.key_of is not None
         return Held(
             item.tenant_id, item.execution_id, item.workflow_id, epoch, run, data, key_of=loaded.key_of,
-            has_ties=needs_slot,
+            has_ties=needs_slot, came_by=item.traceparent,
         )  # fmt: skip
 
 

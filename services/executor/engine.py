@@ -30,6 +30,7 @@ from services.executor.admission import Admission
 from services.executor.held import Control, Ended, Held, parks
 from services.executor.journal import Journal
 from services.executor.mailbox import Mailbox
+from services.executor.traced import place_of_attempt, tell_stretch
 
 MAX_OUTPUT_BYTES = 8_388_608
 """Of one action, as JSON."""
@@ -135,6 +136,7 @@ class Engine:
                 self._spawn(held, turn)
             else:
                 _log_end(held, turn.end)
+                tell_stretch(held, self._clock.now(), turn.end)
 
     async def drain(self, seconds: float) -> int:
         """Wait until what is under way is done, for so long at most; then let go of the rest. Returns how many were
@@ -145,6 +147,8 @@ class Engine:
         left = list(self._tasks.values())
         for task in left:
             task.cancel()
+        for held in self._held.values():
+            tell_stretch(held, self._clock.now(), error="handed_back")
         await asyncio.gather(*left, return_exceptions=True)
         return len(left)
 
@@ -186,14 +190,19 @@ class Engine:
                 written = await self._journal.record(held, turn, now)
                 if written is None:
                     metrics.count_claims(0, 1)
+                    tell_stretch(held, self._clock.now(), error="lost")
                     return
                 held.settle_local(turn, written, self._clock.now())
                 if leaves:
                     _log_end(held, turn.end)
+                    tell_stretch(held, self._clock.now(), turn.end)
                     return
         except Exception:  # noqa: BLE001 - what a journal that breaks leaves behind must not stay running for ever
-            _log.exception("run let go", execution_id=held.execution_id, tenant_id=held.tenant_id)
+            _log.exception(
+                "run let go", execution_id=held.execution_id, tenant_id=held.tenant_id, trace_id=held.trace_id
+            )
             await held.stop_effects()
+            tell_stretch(held, self._clock.now(), error="let_go")
             await self._journal.let_go(held)
         finally:
             await held.stop_effects()
@@ -218,7 +227,9 @@ class Engine:
 
     async def _perform(self, held: Held, effect: Effect) -> Ended:
         action = effect.step.action
-        attempt = Attempt(effect.key, action.timeout_seconds, held.run.traceparent, held.tenant_id)
+        attempt = Attempt(
+            effect.key, action.timeout_seconds, place_of_attempt(held, effect.record), held.tenant_id, held.run.mask
+        )
         try:
             async with asyncio.timeout(action.timeout_seconds):
                 return _checked(await self._effects[action.type](effect.config, attempt))
@@ -227,7 +238,9 @@ class Engine:
         except ActionFailed as error:
             return None, error.failure
         except Exception as error:  # noqa: BLE001 - an action's own bug must not take the run down with it
-            _log.exception("action broke", action_type=action.type, execution_id=held.execution_id)
+            _log.exception(
+                "action broke", action_type=action.type, execution_id=held.execution_id, trace_id=held.trace_id
+            )
             return None, Failure("internal", f"the action broke: {type(error).__name__}")
 
     def _next_turn(self, held: Held) -> Turn:
@@ -286,6 +299,6 @@ def _log_end(held: Held, end: End | None) -> None:
         tenant_id=held.tenant_id,
         execution_id=held.execution_id,
         workflow_id=held.workflow_id,
-        trace_id=held.run.traceparent[3:35],
+        trace_id=held.trace_id,
         error_class=end.failure.error_class if end.failure else None,
     )

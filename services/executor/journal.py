@@ -25,6 +25,7 @@ from libs.common.domain.execution import ExecutionStatus
 from libs.common.domain.turns import Turn
 from libs.common.errors import Unavailable
 from libs.common.telemetry import metrics
+from libs.common.telemetry.spans import is_on
 from libs.common.windows import Windows
 from services.executor.crowd import Crowd
 from services.executor.due import DueExecutions
@@ -32,6 +33,7 @@ from services.executor.entries import entry_of, unstorable
 from services.executor.held import Held
 from services.executor.live import LiveReporter
 from services.executor.observing import observe_made
+from services.executor.traced import tell_attempts
 
 _RETRY_SECONDS = 0.5
 _BULK_BATCH = 32
@@ -79,6 +81,8 @@ class Journal:
                 if entry.change.status != ExecutionStatus.RUNNING:
                     self._windows.ended(held.tenant_id)
         observe_made(made)
+        if is_on():
+            tell_attempts([(held, entry.change) for held, entry in made])
         if self._live is not None:
             self._live.report(_event(held, entry.change, now) for held, entry in made)
         return written
@@ -89,7 +93,10 @@ class Journal:
         """The answer of a write; an execution whose records the database refuses for what they hold ends instead."""
         if isinstance(answer, RefusedWrite):
             change = entry.change
-            _log.error("records refused", execution_id=change.id, tenant_id=change.tenant_id, reason=answer.detail)
+            _log.error(
+                "records refused", execution_id=change.id, tenant_id=change.tenant_id, trace_id=held.trace_id,
+                reason=answer.detail,
+            )  # fmt: skip
             held.settle_ended(now)  # what an effect did meanwhile it did, whatever becomes of the run
             await held.stop_effects()
             await self._commits.submit(unstorable(held, change, now, tells_end=held.tenant_id in self._listeners))

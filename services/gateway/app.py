@@ -27,6 +27,7 @@ from libs.common.actions.installed import installed
 from libs.common.parts import Parts
 from libs.common.runtime import AsgiApp, Checks
 from libs.common.telemetry.metrics import observe_http
+from libs.common.telemetry.spans import around_request, traceparent_header
 from services.gateway import documents
 from services.gateway.answers import answer_problem, refuse_head, sending
 from services.gateway.auditing import answering
@@ -169,9 +170,12 @@ class GatewayService:
         self._limiter.start()
         self._key_uses.start()
 
-    async def stop(self) -> None:
-        """Live streams end and refusals are on record; other requests are the server's to finish."""
+    async def hang_up(self) -> None:
+        """Live streams end; other requests are the server's to finish."""
         await self._streams.close()
+
+    async def stop(self) -> None:
+        """Refusals and uses of keys are on record."""
         await self._refusals.close()
         await self._authenticator.close()
         await self._key_uses.stop()
@@ -187,6 +191,11 @@ def _authenticator(parts: GatewayParts, uses: KeyUses) -> Authenticator:
         make_token_identities(settings, states, clock),
         ProxyIdentities(settings.identity_proxies, states) if settings.identity_proxies else None,
     )
+
+
+def _trace_of(place: str) -> dict[str, str]:
+    """What log lines say of the trace, if there is one."""
+    return {"trace_id": place[3:35]} if place else {}
 
 
 class _Gateway(Litestar):
@@ -213,15 +222,17 @@ class _Gateway(Litestar):
 
         request_id = cast("dict[str, Any]", http["state"])["request_id"]
         settings = cast("GatewayParts", self.state["parts"]).settings
-        with (
-            structlog.contextvars.bound_contextvars(request_id=request_id),
-            answering(http, settings.trusted_proxies, request_id) as asked,
-        ):
-            if pages.is_question(http):
-                await answer_question(send_and_look)
-            elif not await refuse_head(http, send_and_look, settings.max_header_bytes):
-                await super().__call__(http, receive, send_and_look)
-        route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
+        with around_request("gateway request", traceparent_header(http)) as span:
+            with (
+                structlog.contextvars.bound_contextvars(request_id=request_id, **_trace_of(span.place)),
+                answering(http, settings.trusted_proxies, request_id) as asked,
+            ):
+                if pages.is_question(http):
+                    await answer_question(send_and_look)
+                elif not await refuse_head(http, send_and_look, settings.max_header_bytes):
+                    await super().__call__(http, receive, send_and_look)
+            route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
+            span.answered(http["method"], route, status)
         if status in _REFUSED:
             cast("Refusals", self.state["refusals"]).note(asked, status, f"{http['method']} {route}")
         observe_http("gateway", http["method"], route, status, perf_counter() - started)

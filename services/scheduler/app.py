@@ -61,6 +61,9 @@ class SchedulerService:
         self._loop.start()
         self._intake.start()
 
+    async def hang_up(self) -> None:
+        """Nothing: nobody is connected."""
+
     async def stop(self) -> None:
         """Every duty ends the batch it is at; messages in hand are done or go back."""
         await self._intake.stop(self._drain_seconds)

@@ -21,6 +21,7 @@ from libs.common.runtime import AsgiApp, Checks
 from libs.common.security.webhook_auth.making import Surroundings
 from libs.common.settings import Networks
 from libs.common.telemetry import metrics
+from libs.common.telemetry.spans import around_request, traceparent_header
 from services.webhooks.address import split_path
 from services.webhooks.call import Call, Send, read_call
 from services.webhooks.door import Door
@@ -64,6 +65,9 @@ class WebhooksService:
         self._limiter.start()
         self._writing = asyncio.get_running_loop().create_task(self._keep_writing())
 
+    async def hang_up(self) -> None:
+        """Nothing: who waits for an answer waits a bounded time."""
+
     async def stop(self) -> None:
         """The server has let every request end before. What samples do not stand for yet is written."""
         if self._writing is not None:
@@ -94,20 +98,22 @@ def create_app(ingress: Ingress, max_header_bytes: int, trusted: Networks) -> As
     async def webhooks(scope: Any, receive: Any, send: Any) -> None:
         started, method, traceparent = perf_counter(), str(scope["method"]), ""
         request_id = str(new_id())
-        try:
-            call = read_call(scope, max_header_bytes, trusted)
-            request_id = _request_id(call, request_id)
-            traceparent = call.header("traceparent")
-            bind_contextvars(request_id=request_id, trace_id=traceparent[3:35])
-            place, token = split_path(call.path)
-            reply = await ingress.handle(call, place, token, receive, request_id)
-            status, headers, body = reply.status, dict(reply.headers), reply.body
-        except Exception as error:  # noqa: BLE001 - every error has its answer; the unexpected ones are logged there
-            status, headers, body = problem_for(error, request_id)
-            if status >= 500:  # the others are counted by the check that refused them
-                metrics.count_webhook_call("unavailable" if status == 503 else "internal")
-        headers["x-request-id"] = request_id
-        await _send(send, status, headers, b"" if method == "HEAD" else body)
+        with around_request("webhook call", traceparent_header(scope)) as span:
+            try:
+                call = read_call(scope, max_header_bytes, trusted)
+                request_id = _request_id(call, request_id)
+                traceparent = span.place or call.header("traceparent")
+                bind_contextvars(request_id=request_id, trace_id=traceparent[3:35])
+                place, token = split_path(call.path)
+                reply = await ingress.handle(call, place, token, receive, request_id)
+                status, headers, body = reply.status, dict(reply.headers), reply.body
+            except Exception as error:  # noqa: BLE001 - each has its answer; the unexpected ones are logged there
+                status, headers, body = problem_for(error, request_id)
+                if status >= 500:  # the others are counted by the check that refused them
+                    metrics.count_webhook_call("unavailable" if status == 503 else "internal")
+            headers["x-request-id"] = request_id
+            await _send(send, status, headers, b"" if method == "HEAD" else body)
+            span.answered(method, metrics.WEBHOOK_ROUTE, status)
         metrics.observe_http("webhooks", method, metrics.WEBHOOK_ROUTE, status, perf_counter() - started, traceparent)
 
     return webhooks

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from libs.common.accept import Arrival, NewExecution
-from libs.common.clock import Clock, new_id, random_token
+from libs.common.clock import Clock, new_id
 from libs.common.db.accepting import CallRow
 from libs.common.db.execution_ends import Ended
 from libs.common.db.webhook_calls import CallAnswer
@@ -28,7 +28,7 @@ from libs.common.limits.limiter import Limiter
 from libs.common.problems import STATUSES
 from libs.common.security.webhook_auth.scheme import Challenge
 from libs.common.telemetry import metrics
-from libs.common.telemetry.tracing import format_traceparent, new_trace, parse_traceparent
+from libs.common.telemetry.spans import place_of_request
 from libs.common.webhook_payloads import NOTHING, Payload, read_payload
 from libs.common.webhook_rules import ACCEPTED, Judged, call_data, event_data, input_json, judge, scope_of
 from services.webhooks import answers
@@ -222,7 +222,8 @@ class Ingress:
         row, headers = visit.trigger.row, _encode(visit.kept.headers)
         new = NewExecution(
             row.tenant_id, row.workflow_id, row.version, row.id, row.key, "webhook",
-            input_json(judged.data, headers, payload), traceparent=_traceparent(visit.call),
+            input_json(judged.data, headers, payload),
+            traceparent=place_of_request(visit.call.header("traceparent")),
         )  # fmt: skip
         said = self._custom(visit, judged, new.id)
         logged = visit.row(
@@ -301,9 +302,3 @@ def _event(judged: Judged, new: NewExecution) -> NewEvent | None:
     return NewEvent(
         new.tenant_id, new_id(), judged.event, event_data(judged.data), "webhook", traceparent=new.traceparent
     )
-
-
-def _traceparent(call: Call) -> str:
-    given = call.header("traceparent")
-    trace = parse_traceparent(given) if given else None
-    return format_traceparent(trace or new_trace(random_token(24)))

@@ -40,6 +40,7 @@ class Echo:
         self.calls: Counter[str] = Counter()
         self.latest: dict[str, datetime] = {}
         self.bodies: list[Any] = []
+        self.traceparents: list[str] = []
         self.came = asyncio.Event()
         self.release = asyncio.Event()
 
@@ -48,6 +49,7 @@ class Echo:
         self.calls[key] += 1
         self.latest[key] = datetime.now(UTC)
         self.bodies.append(body)
+        self.traceparents.append(request.headers.get("traceparent", ""))
         self.came.set()
         if request.path == "/flaky" and self.calls[key] == 1:
             return web.json_response({"error": "not yet"}, status=503)
@@ -62,12 +64,12 @@ class Tenant:
     """The REST API as one tenant uses it."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, headers: Mapping[str, str]) -> None:
-        self._session, self._base, self.headers = session, base, dict(headers)
+        self.session, self._base, self.headers = session, base, dict(headers)
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and answer of a call below `/api/v1`; header names are written with underscores."""
         given = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        async with self._session.request(method, f"{self._base}/api/v1{path}", json=body, headers=given) as response:
+        async with self.session.request(method, f"{self._base}/api/v1{path}", json=body, headers=given) as response:
             return response.status, await response.json(content_type=None)
 
     async def make(self, path: str, body: Any) -> Any:

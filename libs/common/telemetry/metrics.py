@@ -74,6 +74,7 @@ _slots = _gauge("executor_slots", "Executions that may be under way at once in t
 _pool_wait = _histogram("pool_wait_seconds", "Time until the pool gave a connection to PostgreSQL", _FAST)
 _database_away = _counter("database_away_total", "Uses of PostgreSQL that failed because it was away")
 _build = _gauge("build_info", "Always 1; the labels say what is running", "service", "version", "python")
+_spans = _counter("spans_total", "Spans by whether the receiver of traces took them", "outcome")
 
 
 # Looking a series up by its labels costs more than counting: the busiest are looked up once.
@@ -320,6 +321,11 @@ def observe_pool_wait(seconds: float) -> None:
 def count_database_away() -> None:
     """PostgreSQL could not be used."""
     _database_away.inc()
+
+
+def count_spans(outcome: Literal["exported", "failed"], spans: int) -> None:
+    """So many spans were sent to the receiver of traces, or given up."""
+    _spans.labels(outcome).inc(spans)
 
 
 def set_build(service: str, version: str) -> None:

@@ -10,10 +10,9 @@ from litestar import Response, Router, post
 from litestar.params import FromPath
 
 from libs.common.accept import NewExecution
-from libs.common.clock import random_token
 from libs.common.db.workflows import Startable, find_startable, find_version
 from libs.common.errors import Conflict, Fault, InvalidInput, NotFound
-from libs.common.telemetry.tracing import child_of, format_traceparent, new_trace, parse_traceparent
+from libs.common.telemetry.spans import place_of_request
 from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -116,8 +115,7 @@ def idempotency_key(request: AnyRequest) -> str | None:
 
 def traceparent_of(request: AnyRequest) -> str:
     """The caller's trace goes on in the execution; without one, a trace begins here."""
-    parent = parse_traceparent(request.headers.get("traceparent", ""))
-    return format_traceparent(child_of(parent, random_token(8)) if parent else new_trace(random_token(24)))
+    return place_of_request(request.headers.get("traceparent", ""))
 
 
 ROUTER = Router(

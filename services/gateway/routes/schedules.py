@@ -31,7 +31,7 @@ from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, page, window
 from services.gateway.parts import Caller
 from services.gateway.routes.jobs import JobMade
-from services.gateway.routes.running import idempotency_key
+from services.gateway.routes.running import idempotency_key, traceparent_of
 from services.gateway.schedule_order import Sort, cursor_position, read_after
 
 MAX_BACKFILL_DAYS = 366
@@ -236,7 +236,7 @@ async def fire_now(request: AnyRequest, trigger_id: UUID) -> Response[Fired]:
                 raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
             if known_id != run_id:
                 return _fired(known_id, "pending", replayed=True)
-        planned, cancelled = await _plan_by_hand(connection, caller, due, body, run_id)
+        planned, cancelled = await _plan_by_hand(connection, caller, due, body, run_id, traceparent_of(request))
         new = await start(connection, parts.acceptor, [planned], [(caller.tenant_id, one) for one in cancelled])
         await note(connection, "schedule.fired", trigger_id, None, {"execution_id": run_id})
     parts.acceptor.announce(new)
@@ -276,7 +276,7 @@ async def register(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
 
 
 async def _plan_by_hand(
-    connection: Connection, caller: Caller, due: DueSchedule, body: Fire, run_id: UUID
+    connection: Connection, caller: Caller, due: DueSchedule, body: Fire, run_id: UUID, asked_at: str
 ) -> tuple[Planned, list[UUID]]:
     """The firing, in the ledger, and what it replaces. Raises `Conflict` when it must not run now."""
     if due.is_off:
@@ -289,7 +289,14 @@ async def _plan_by_hand(
         raise Conflict(f"The schedule does not overlap: {verdict.reason}.")
     given = {**(config.input if body.input is None else body.input), "scheduled_for": due.now}
     planned = planned_slot(
-        due, config, due.now, verdict, given=msgspec.json.encode(given), actor=caller.actor, run_id=run_id
+        due,
+        config,
+        due.now,
+        verdict,
+        given=msgspec.json.encode(given),
+        actor=caller.actor,
+        run_id=run_id,
+        place=asked_at,
     )
     planned = msgspec.structs.replace(planned, delay_seconds=0.0)
     if not await write_manual_firing(connection, planned.row):

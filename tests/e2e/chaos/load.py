@@ -29,6 +29,7 @@ class Load:
 
     url: str
     calls: int
+    per_second: float = CALLS_PER_SECOND
     accepted: dict[int, UUID] = field(default_factory=dict[int, UUID])
     refused: set[int] = field(default_factory=set[int])
     unanswered: set[int] = field(default_factory=set[int])
@@ -66,7 +67,7 @@ class Load:
         for number in numbers:
             if number >= self.calls and self.enough.is_set():
                 return
-            await asyncio.sleep(start + number / CALLS_PER_SECOND - asyncio.get_running_loop().time())
+            await asyncio.sleep(start + number / self.per_second - asyncio.get_running_loop().time())
             self.sent += 1
             try:
                 async with session.post(self.url, json={"number": number}) as response:
@@ -84,13 +85,16 @@ class Load:
 
 
 @asynccontextmanager
-async def load(running: Installation, slug: str, calls: int) -> AsyncGenerator[Load]:
+async def load(
+    running: Installation, slug: str, calls: int, base: str = "", per_second: float = CALLS_PER_SECOND
+) -> AsyncGenerator[Load]:
     """A tenant with a workflow that calls the echo. The calls go on for as long as the block lasts at least, and have
-    ended after it.
+    ended after it. `base`: where they go, if not to the webhook service itself.
     """
     async with running.tenant(slug) as tenant:
         workflow = await tenant.make("/workflows", _workflow(running.echo))
-    made = Load(f"{running.services['webhooks'].url}/webhooks/{workflow['triggers'][0]['id']}", calls)
+    base = base or running.services["webhooks"].url
+    made = Load(f"{base}/webhooks/{workflow['triggers'][0]['id']}", calls, per_second)
     async with asyncio.TaskGroup() as group:
         group.create_task(made.run())
         yield made
