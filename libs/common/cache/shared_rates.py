@@ -1,4 +1,4 @@
-"""The counter of rates of this process, connected when somebody with a rate first calls; most installations have none."""
+"""The counter of rates of this process, connected when somebody with a rate first calls: most never are."""
 
 import asyncio
 
