@@ -2,7 +2,7 @@
 -- product asks for one tenant stays one node's work, in one transaction.
 --
 -- Run once on the coordinator, in an empty database: CREATE EXTENSION citus; signalbox migrate; then this file as the role
--- that owns the tables. Read "Citus" in docs/scale.md first: five statements of the scheduler go over all tenants in a
+-- that owns the tables. Read "Citus" in docs/scale.md first: six statements of the scheduler go over all tenants in a
 -- way that Citus refuses, so this is the layout for a cluster, not yet a switch to turn on.
 \set ON_ERROR_STOP on
 BEGIN;

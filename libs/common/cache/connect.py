@@ -11,6 +11,7 @@ from libs.common.cache.outstanding import NobodyCounts, Outstanding
 from libs.common.cache.protocol import LiveEvent, LiveFeed
 from libs.common.cache.rates import LocalRates, RateLimiter
 from libs.common.cache.redis_outstanding import RedisOutstanding
+from libs.common.cache.redis_rates import RedisRates
 
 
 def make_live_feed(url: str) -> LiveFeed:
@@ -26,8 +27,6 @@ def make_rates(url: str) -> RateLimiter:
     """Rates over the Redis or Valkey at `url`; empty: each process counts by itself."""
     if not url:
         return LocalRates()
-    from libs.common.cache.redis_rates import RedisRates  # noqa: PLC0415 - see above
-
     return RedisRates(url)
 
 

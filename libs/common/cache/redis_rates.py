@@ -4,20 +4,17 @@ While Redis is away each process counts by itself; after a failure Redis is not 
 """
 
 import asyncio
+from itertools import cycle
 from time import monotonic
-from typing import Any
 
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
+from libs.common.cache.line import Line
 from libs.common.cache.rates import LocalRates, Spent, used_of
 from libs.common.telemetry.states import BREAKER
 
 _ANSWER_SECONDS = 0.25
 _QUIET_SECONDS = 1.0
-_AWAY = (RedisError, OSError, TimeoutError)
+_LINES = 4
+"""Calls that are counted one by one wait for one another on a line."""
 
 # Microseconds throughout. The key holds when everything taken is given back; it dies by itself then.
 _SPEND = """
@@ -39,10 +36,8 @@ class RedisRates:
     """See `rates.RateLimiter`."""
 
     def __init__(self, url: str) -> None:
-        self._redis: Any = redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            url, socket_connect_timeout=1.0, socket_timeout=1.0, retry=Retry(NoBackoff(), 0), max_connections=16
-        )
-        self._script = self._redis.register_script(_SPEND)
+        self._lines = [Line(url) for _ in range(_LINES)]
+        self._next = cycle(self._lines)
         self._local, self._quiet_until = LocalRates(), 0.0
 
     async def take(self, key: str, calls: int, seconds: int) -> float:
@@ -52,12 +47,11 @@ class RedisRates:
         if monotonic() < self._quiet_until:
             return await self._local.spend(key, calls, seconds, cost)
         period = seconds * 1_000_000
+        command = ("EVAL", _SPEND, 1, f"rate:{key}", period // calls or 1, period, min(cost, calls))
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                waits, filled = await self._script(
-                    keys=[f"rate:{key}"], args=[period // calls or 1, period, min(cost, calls)]
-                )
-        except _AWAY:
+            async with asyncio.timeout(_ANSWER_SECONDS):  # also of who waits for others
+                ((waits, filled),) = await next(self._next).ask([command], _ANSWER_SECONDS)
+        except (OSError, TimeoutError):
             self._quiet_until = monotonic() + _QUIET_SECONDS
             BREAKER.tell(1, "rates")
             return await self._local.spend(key, calls, seconds, cost)
@@ -67,4 +61,5 @@ class RedisRates:
         return Spent(waits / 1_000_000, used_of(filled / 1_000_000, calls, seconds))
 
     async def close(self) -> None:
-        await self._redis.aclose()
+        for line in self._lines:
+            await line.close()

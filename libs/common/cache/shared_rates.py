@@ -1,6 +1,4 @@
-"""The counter of rates of this process, connected when somebody with a rate first calls: its client costs memory that
-most installations do not need.
-"""
+"""The counter of rates of this process, connected when somebody with a rate first calls: most never are."""
 
 import asyncio
 
