@@ -15,6 +15,12 @@ from tests.integration.db.release import example_message, faults_of, latest
 
 RELEASE = latest()
 
+ARGUED = {
+    "new guard: events: CHECK ((source = ANY": "lets in one more source, `limit`; all that it let in before",
+    "guard gone: events: CHECK ((source = ANY": "the same: it is the narrower one",
+}
+"""Faults by their beginning that a person has judged to be none, and why."""
+
 BREAKING = {
     "ALTER TABLE executions DROP COLUMN actor": 'column "actor"',
     "ALTER TABLE api_keys RENAME TO keys": 'relation "api_keys" does not exist',
@@ -29,8 +35,14 @@ HARMLESS = (
     "ALTER TABLE workflows ADD COLUMN colour text",
     "ALTER TABLE workflows ADD COLUMN colour text NOT NULL DEFAULT 'red'",
     "CREATE TABLE colours (tenant_id uuid NOT NULL, name text NOT NULL UNIQUE)",
+    "ALTER TABLE workflows ADD COLUMN colour int NOT NULL DEFAULT 1 CHECK (colour < 9)",
     "CREATE INDEX ON workflows (name)",
 )
+
+
+def not_argued(faults: list[str]) -> list[str]:
+    """Those that nobody has judged."""
+    return [one for one in faults if not one.startswith(tuple(ARGUED))]
 
 
 async def faults_after(database: Database, change: str) -> list[str]:
@@ -40,14 +52,16 @@ async def faults_after(database: Database, change: str) -> list[str]:
         await trial.start()
         try:
             await connection.execute(change)
-            return await faults_of(RELEASE, connection)
+            return not_argued(await faults_of(RELEASE, connection))
         finally:
             await trial.rollback()
 
 
 async def test_the_release_before_works_on_with_the_present_schema(database: Database) -> None:
     async with database.connection() as connection:
-        assert await faults_of(RELEASE, connection) == []
+        faults = await faults_of(RELEASE, connection)
+    assert not_argued(faults) == []
+    assert len(faults) == len(ARGUED), "what is argued is there, once"
     assert len(RELEASE.statements) > 100
 
 
