@@ -53,6 +53,30 @@ async def test_only_what_the_dead_hold_is_freed(acme: World) -> None:
     assert metric("sweep_recovered_total") - before == 2
 
 
+async def test_who_could_not_say_that_it_lives_keeps_what_it_holds(acme: World) -> None:
+    now = 0.0
+    rescue = Rescue(acme.parts.database, lambda: now)
+    cut_off, dead = await worker(acme, timedelta()), await worker(acme, timedelta(seconds=9))
+    gone = await worker(acme, timedelta())
+    await rescue.work()
+    of_cut_off, of_dead, of_gone = [(await held(acme, one))[0] for one in (cut_off, dead, gone)]
+    await acme.fetch("UPDATE workers SET beat_at = beat_at - interval '30 s'")  # in which nobody could write
+    now = 30.0
+    async with acme.parts.database.connection() as connection:
+        await retire(connection, gone)
+    await rescue.work()  # had perhaps been asked before, so it judges nobody
+    assert {one[0] for one in (await state(acme)).values()} == {"running"}
+    await acme.fetch("UPDATE workers SET beat_at = beat_at - interval '2 s' WHERE beat_at > '-infinity'")
+    now = 32.0
+    await rescue.work()
+    assert await state(acme) == {
+        of_dead: ("pending", 2, None), of_gone: ("pending", 2, None), of_cut_off: ("running", 1, cut_off),
+    }  # fmt: skip
+    now = 36.5
+    await rescue.work()  # it has had three chances
+    assert (await state(acme))[of_cut_off] == ("pending", 2, None)
+
+
 async def test_a_worker_that_wakes_late_keeps_what_it_takes_after_its_beat(acme: World) -> None:
     sleeper = await worker(acme, timedelta(hours=2))
     (before,) = await held(acme, sleeper)
