@@ -23,12 +23,11 @@ run: setup ## start Signalbox on this machine (PORT=8000 DATA=.signalbox)
 	@.venv/bin/signalbox up --port $(or $(PORT),8000) --data $(or $(DATA),.signalbox)
 
 test: setup-dev ## every test, on private servers (ARGS="-k webhook" for some)
-	@scripts/debian-packages.sh rabbitmq-server curl
+	@scripts/debian-packages.sh rabbitmq-server prometheus curl
 	@$(PY) -m pytest -n 2 --dist loadfile $(or $(ARGS),tests)
 
 chaos: setup-dev ## bad days at length: services and servers killed, stopped, frozen, full, cut off (SEEDS=1,2,3)
 	@scripts/debian-packages.sh rabbitmq-server
-	@scripts/debian-packages.sh libfaketime || true # without it, the clocks of single services are left alone
 	@SIGNALBOX_CHAOS=long SIGNALBOX_CHAOS_SEEDS=$(or $(SEEDS),1) SIGNALBOX_CHAOS_ROUNDS=5 \
 		SIGNALBOX_CHAOS_CALLS=10000 SIGNALBOX_CHAOS_CALLS_PER_SECOND=400 SIGNALBOX_CHAOS_OUTAGE_SECONDS=20 \
 		SIGNALBOX_CHAOS_SCHEDULES=10000 SIGNALBOX_CHAOS_SCHEDULE_SECONDS=120 SIGNALBOX_CHAOS_SPOOL_ROUNDS=5 \

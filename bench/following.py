@@ -58,8 +58,12 @@ async def flood(running: Installation, hook: Hook, calls: int) -> float:
     return elapsed
 
 
-async def sample(running: Installation, hook: Hook, calls: int, per_second: float) -> tuple[list[float], list[float]]:
-    """Post at a steady rate; milliseconds to the answer, and to the execution being seen completed in the database."""
+async def sample(
+    running: Installation, hook: Hook, calls: int, per_second: float, look_seconds: float = 0.0005
+) -> tuple[list[float], list[float]]:
+    """Post at a steady rate; milliseconds to the answer, and to the execution being seen completed in the database, at
+    which is looked so often.
+    """
     pool: Any = await asyncpg.create_pool(running.dsn, min_size=4, max_size=16)
     accepts: list[float] = []
     totals: list[float] = []
@@ -71,7 +75,7 @@ async def sample(running: Installation, hook: Hook, calls: int, per_second: floa
         accepts.append((perf_counter() - started) * 1000)
         async with pool.acquire() as connection:
             while not await connection.fetchval(_IS_COMPLETED, answer["execution_id"]):
-                await asyncio.sleep(0.0005)
+                await asyncio.sleep(look_seconds)
         totals.append((perf_counter() - started) * 1000)
 
     async with aiohttp.ClientSession() as session:

@@ -95,7 +95,7 @@ async def installation(folder: Path, environment: Mapping[str, str]) -> AsyncGen
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant of the installation; its slug is `bench`."""
+    """A tenant of the installation."""
 
     gateway: str
     webhooks: str
@@ -114,12 +114,12 @@ class Tenant:
         return Hook(f"{self.webhooks}/webhooks/{trigger['id']}", headers, trigger["secret"])
 
 
-async def make_tenant(services: Mapping[str, ServiceProcess]) -> Tenant:
+async def make_tenant(services: Mapping[str, ServiceProcess], slug: str = "bench") -> Tenant:
     """The tenant of a measurement, with an owner's key."""
     gateway = services["gateway"].url + "/api/v1"
     async with aiohttp.ClientSession() as session:
         platform = {"Authorization": f"Bearer {PLATFORM_KEY}"}
-        tenant = await _post(session, f"{gateway}/admin/tenants", {"slug": "bench", "name": "Bench"}, platform)
+        tenant = await _post(session, f"{gateway}/admin/tenants", {"slug": slug, "name": slug}, platform)
         keys = f"{gateway}/admin/tenants/{tenant['id']}/api-keys"
         key = await _post(session, keys, {"name": "bench", "role": "owner"}, platform)
     headers = {"Authorization": f"Bearer {key['key']}", "X-Tenant-ID": tenant["id"]}

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the named Debian packages that are missing, as root or through a sudo that asks nothing; else says what to install.
-# A service that comes with a package is not started. A program of the package's name counts as the package.
+# A service that comes with a package is not started, not at the next boot either. A program of the package's name
+# counts as the package.
 # usage: scripts/debian-packages.sh rabbitmq-server wrk
 set -eu
 
@@ -42,3 +43,6 @@ if ! install && ! { apt-get update >"$log" 2>&1 && install; }; then
     exit 1
 fi
 rm -f "$log"
+if command -v systemctl >/dev/null 2>&1; then
+    for name in $missing; do systemctl --quiet disable "$name" >/dev/null 2>&1 || true; done
+fi

@@ -10,5 +10,5 @@ lock() { # file, extras
     uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
         --no-emit-index-url --no-header --no-annotate --output-file "$file" "$@" >/dev/null
 }
-lock requirements.lock --extra build
-lock requirements-dev.lock --extra build --extra dev
+lock requirements.lock --extra build --extra traces
+lock requirements-dev.lock --extra build --extra traces --extra dev

@@ -7,6 +7,7 @@ from libs.common.clock import SystemClock
 from libs.common.db.pool import Database
 from libs.common.doctor import Finding, Patient, examine, is_well
 from libs.common.errors import OperatorError, Unavailable
+from libs.common.security.encryption import Vault
 from libs.common.settings import Settings
 
 
@@ -18,7 +19,7 @@ async def check_up(settings: Settings, *, fix: bool) -> None:
     await database.open()
     try:
         await _connect(bus)
-        patient = Patient(database, SystemClock(), announcer.announce, bus)
+        patient = Patient(database, Vault(settings.master_keys.reveal()), SystemClock(), announcer.announce, bus)
         findings = await examine(patient, fix=fix)
     finally:
         await announcer.close()

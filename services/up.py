@@ -21,10 +21,19 @@ from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.embedded.valkey import EmbeddedValkey
 from libs.common.errors import OperatorError
 from libs.common.parts import Parts, open_parts
-from libs.common.runtime import AsgiApp, Checks, HttpServer, settle_collector, stop_signal, take_port, with_health
+from libs.common.runtime import (
+    AsgiApp,
+    Checks,
+    Drain,
+    HttpServer,
+    settle_collector,
+    stop_signal,
+    take_port,
+    with_health,
+)
 from libs.common.security.encryption import new_master_key
 from libs.common.settings import Secret, Settings, load_settings
-from libs.common.telemetry.metrics import set_build, watch_loop_lag
+from libs.common.telemetry.metrics import set_build, show_tenants, watch_loop_lag
 from libs.common.version import __version__
 from services.one import Service, build
 
@@ -59,9 +68,11 @@ async def run_up(data: Path, port: int) -> None:
 async def _run_services(parts: Parts, taken: socket, greeting: Sequence[str]) -> None:
     services = {name: build(name)(parts) for name in _NAMES}
     checks: Checks = {name: check for service in services.values() for name, check in service.checks.items()}
-    app = with_health(_one_port(services), checks)
+    drain = Drain()
+    app = with_health(_one_port(services), checks, drain)
     server = HttpServer(app, taken, parts.settings.drain_seconds, sockets=True)
     set_build("up", __version__)
+    show_tenants(parts.settings.metrics_tenants)
     lag = asyncio.get_running_loop().create_task(watch_loop_lag())
     for service in services.values():
         await service.start()
@@ -70,7 +81,8 @@ async def _run_services(parts: Parts, taken: socket, greeting: Sequence[str]) ->
     _log.info("ready", address=f"http://{parts.settings.host}:{server.port}", version=__version__)
     print(f"Signalbox is ready at http://{parts.settings.host}:{server.port}", *greeting, sep="\n", flush=True)
     _log.info("stopping", signal=await stop_signal())
-    await services.pop("gateway").stop()
+    drain.begin()
+    await services["gateway"].hang_up()
     await server.stop()
     for service in services.values():
         await service.stop()

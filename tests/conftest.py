@@ -1,7 +1,7 @@
 """Private servers for the tests, started when a test first needs them and shared by all tests of one worker process.
 
-Isolation is cheap: a database of its own per test (copied from a migrated template), an emptied Valkey, and one
-RabbitMQ on which every test uses a random prefix for its queues. What a test leaves behind (connections, processes)
+Isolation is cheap: an empty database per test (`databases.py`), an emptied Valkey, and one RabbitMQ on which every
+test uses a random prefix for its queues. What a test leaves behind (connections, processes)
 fails it.
 """
 
@@ -10,21 +10,16 @@ import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 import pytest_asyncio
 import redis.asyncio
 
-from libs.common.db.migrate import migrate
 from libs.common.db.pool import Database
 from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.embedded.valkey import EmbeddedValkey
+from tests.databases import Databases, make_template
 from tests.servers import MARK, RabbitMQ, find_rabbitmq, left_running
-
-_TEMPLATE = "signalbox_template"
-_IN_USE = "SELECT coalesce(string_agg(application_name, ', '), '') FROM pg_stat_activity WHERE datname = $1"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,19 +43,21 @@ async def postgres_dsn(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def migrated_template(postgres_dsn: str) -> str:
     """Name of a database that is migrated and otherwise empty."""
-    await _execute(postgres_dsn, f"CREATE DATABASE {_TEMPLATE}")
-    await migrate(_dsn_of(postgres_dsn, _TEMPLATE))
-    return _TEMPLATE
+    return await make_template(postgres_dsn)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def databases(postgres_dsn: str, migrated_template: str) -> Databases:
+    """Copies of the template, used one after the other."""
+    return await Databases.on(postgres_dsn, migrated_template)
 
 
 @pytest.fixture
-async def database_dsn(postgres_dsn: str, migrated_template: str) -> AsyncIterator[str]:
+async def database_dsn(databases: Databases) -> AsyncIterator[str]:
     """Address of a migrated database that only this test uses. The test must give back every connection."""
-    name = f"test_{os.urandom(6).hex()}"
-    await _execute(postgres_dsn, f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
-    yield _dsn_of(postgres_dsn, name)
-    users = await _users_of(postgres_dsn, name)
-    await _execute(postgres_dsn, f"DROP DATABASE {name} WITH (FORCE)")
+    dsn = await databases.take()
+    yield dsn
+    users = await databases.give_back(dsn)
     assert users == "", f"connections left open: {users}"
 
 
@@ -105,33 +102,6 @@ async def redis_url(valkey_url: str) -> AsyncIterator[str]:
     yield valkey_url
     async with redis.asyncio.from_url(valkey_url) as client:
         await client.flushall()  # pyright: ignore[reportUnknownMemberType]
-
-
-def _dsn_of(server: str, database: str) -> str:
-    return urlsplit(server)._replace(path=f"/{database}").geturl()
-
-
-async def _execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-async def _users_of(server: str, database: str) -> str:
-    """Names of the clients that hold connections, after those that are just closing had time to; empty when none do."""
-    connection = await asyncpg.connect(server)
-    try:
-        users = await connection.fetchval(_IN_USE, database)
-        for _ in range(100):
-            if users == "":
-                break
-            await asyncio.sleep(0.02)
-            users = await connection.fetchval(_IN_USE, database)
-        return users
-    finally:
-        await connection.close()
 
 
 def _wait_for(work: Coroutine[Any, Any, None]) -> None:

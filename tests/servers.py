@@ -53,9 +53,10 @@ def find_rabbitmq() -> Path | None:
 class RabbitMQ:
     """A node with its own name, ports, port mapper and data; it starts again at its address, even wiped."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` takes data and logs. Nothing runs yet."""
+    def __init__(self, folder: Path, *, with_metrics: bool = False) -> None:
+        """`folder` takes data and logs; `with_metrics`: its plugin for Prometheus is on. Nothing runs yet."""
         self._folder = folder
+        self.metrics_port = free_port() if with_metrics else None
         self._port, self._epmd_port, self._distribution_port = free_port(), free_port(), free_port()
         self._epmd: ChildProcess | None = None
         self._node: ChildProcess | None = None
@@ -150,11 +151,15 @@ class RabbitMQ:
         configuration = self._folder / "rabbitmq.conf"
         if not configuration.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / "plugins").write_text("[].\n")
+            (self._folder / "plugins").write_text("[rabbitmq_prometheus].\n" if self.metrics_port else "[].\n")
             configuration.write_text(
                 f"listeners.tcp.default = 127.0.0.1:{self._port}\n"
                 "default_user = signalbox\ndefault_pass = signalbox\ndefault_user_tags.administrator = true\n"
                 "log.console = true\nlog.console.level = warning\nlog.file = false\n"
+                + (
+                    f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {self.metrics_port}\n"
+                    * bool(self.metrics_port)
+                )
             )
         inherited = {name: os.environ[name] for name in ("PATH", "LANG", MARK) if name in os.environ}
         return inherited | {
@@ -176,9 +181,13 @@ class RabbitMQ:
 class ServiceProcess:
     """`signalbox NAME` as a process of its own; can be killed and started again on the same port."""
 
-    def __init__(self, name: str, env: Mapping[str, str], folder: Path, args: Sequence[str] = ()) -> None:
-        """`env`: its SIGNALBOX_… settings, all of them; `folder`: where `NAME-PORT.log` goes; `args`: further ones."""
-        self.name, self.port = name, free_port()
+    def __init__(
+        self, name: str, env: Mapping[str, str], folder: Path, args: Sequence[str] = (), port: int | None = None
+    ) -> None:
+        """`env`: its SIGNALBOX_… settings, all of them; `folder`: where `NAME-PORT.log` goes; `args`: further ones;
+        `port`: a free one, unless it is told here because something must know it before.
+        """
+        self.name, self.port = name, port or free_port()
         self.log = folder / f"{name}-{self.port}.log"
         foreign = {key: value for key, value in os.environ.items() if not key.startswith("SIGNALBOX_")}
         self._env = {**foreign, **env, MARK: os.environ.get(MARK, "")}

@@ -7,7 +7,7 @@ was answered with 202 runs, and it runs once, because taking an execution is a c
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import islice
 from uuid import UUID
 
@@ -19,21 +19,28 @@ from libs.common.bus.protocol import Bus
 from libs.common.clock import new_id
 from libs.common.db.accepting import CallRow, ExecutionRow, insert_accepted
 from libs.common.db.deliveries import Delivery, claim_deliveries, find_deliveries
+from libs.common.db.dispatching import Ticket
 from libs.common.db.events import EventIdTaken, RaisedEvent, Started, raise_events
 from libs.common.db.group_commit import GroupCommit
 from libs.common.db.idempotency import claim_key
 from libs.common.db.pool import Connection, Database
 from libs.common.db.webhook_calls import CallAnswer, known_calls, note_answers
 from libs.common.domain.events import NewEvent
+from libs.common.domain.fairness import Lane
 from libs.common.errors import IdempotencyMismatch, Unavailable
 from libs.common.telemetry import metrics
+from libs.common.telemetry.spans import around, is_on
+from libs.common.windows import Windows
 
+_ACCEPT = "accept"
 _BATCH_ITEMS = 64
 """Executions in one message: enough to spread its cost, few enough to share a flood between executors."""
-_SNAPSHOT_BYTES = 16_384
+SNAPSHOT_BYTES = 16_384
 """A larger input is not carried by the message; the executor reads it from its row."""
 _RAISES_TOGETHER = 64
 """Requests that raise events in one commit: each event may start hundreds of executions."""
+_MANY_EVENTS = 8
+"""A request with more of them is written by itself and after others like it: what it starts may be thousands."""
 _PUBLISHES_UNDER_WAY = 64
 """With so many unconfirmed the bus is in trouble: further ones are left to the sweep."""
 
@@ -50,12 +57,14 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     actor: str | None = None
 
 
-_encode_snapshot = msgspec.msgpack.Encoder().encode
+encode_snapshot = msgspec.msgpack.Encoder().encode
 decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
 class NewExecution(msgspec.Struct, frozen=True):
-    """What shall run, and why. `input` is JSON text that holds what the trigger brought."""
+    """What shall run, and why. `input` is JSON text that holds what the trigger brought; `priority`: as the call
+    says.
+    """
 
     tenant_id: UUID
     workflow_id: UUID
@@ -66,20 +75,25 @@ class NewExecution(msgspec.Struct, frozen=True):
     input: bytes
     actor: str | None = None
     traceparent: str = ""
+    priority: int | None = None
     id: UUID = msgspec.field(default_factory=new_id)
+
+    def at(self, place: str) -> "NewExecution":
+        """The same, caused at that place of its trace."""
+        return self if place == self.traceparent else msgspec.structs.replace(self, traceparent=place)
 
     def row(self) -> ExecutionRow:
         """As it is stored."""
         return ExecutionRow(
             self.tenant_id, self.id, self.workflow_id, self.version, self.trigger_id, self.trigger_type,
-            self.input.decode(), self.actor, self.traceparent,
+            self.input.decode(), self.actor, self.traceparent, self.priority,
         )  # fmt: skip
 
     def ready(self) -> Ready:
         """As it is announced."""
         snapshot = b""
-        if len(self.input) <= _SNAPSHOT_BYTES:
-            snapshot = _encode_snapshot(
+        if len(self.input) <= SNAPSHOT_BYTES:
+            snapshot = encode_snapshot(
                 Snapshot(self.trigger_id, self.trigger_key, self.trigger_type, self.input, self.actor)
             )
         return Ready(self.tenant_id, self.id, 0, self.workflow_id, self.version, snapshot, self.traceparent)
@@ -94,6 +108,13 @@ class Arrival(msgspec.Struct, frozen=True):
     call: CallRow
     delivery: bytes | None = None
     event: NewEvent | None = None
+
+    def at(self, place: str) -> "Arrival":
+        """The same, caused at that place of its trace."""
+        if place == self.execution.traceparent:
+            return self
+        event = self.event and msgspec.structs.replace(self.event, traceparent=place)
+        return msgspec.structs.replace(self, execution=self.execution.at(place), event=event)
 
     @property
     def claim(self) -> Delivery | None:
@@ -126,20 +147,26 @@ class _Entry(msgspec.Struct, frozen=True):
 class Acceptor:
     """Accepts executions, many in one commit, and announces them on the bus."""
 
-    def __init__(self, database: Database, bus: Bus) -> None:
-        self._database, self._bus = database, bus
-        self._announcer = Announcer(bus)
-        self._commits = GroupCommit[_Entry, None](self._write, observe=metrics.observe_accept_flush)
-        self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=metrics.observe_accept_flush)
+    def __init__(self, database: Database, bus: Bus, windows: Windows | None = None) -> None:
+        self._database, self._bus, self.windows = database, bus, windows
+        self._announcer = Announcer(bus, windows)
+        flush, failed = metrics.observe_accept_flush, metrics.count_accept_failures
+        self._commits = GroupCommit[_Entry, None](self._write, observe=flush, failed=failed)
+        self._arrivals = GroupCommit[Arrival, UUID](self._take, observe=flush, failed=failed)
         self._spooled = GroupCommit[Spooled, None](self._deliver, max_batch=128, lanes=1)
         self._notes = GroupCommit[CallAnswer, None](self._note, lanes=1)
         self._raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent] | EventIdTaken](
             self._raise, max_batch=_RAISES_TOGETHER
         )
+        self._large_raises = GroupCommit[Sequence[NewEvent], list[RaisedEvent] | EventIdTaken](
+            self._raise, max_batch=1, lanes=1
+        )
 
     async def accept(self, new: NewExecution, call: CallRow | None = None) -> UUID:
         """The execution (and the call that caused it) is committed. Raises `Unavailable` when the database is away."""
-        await self._commits.submit(_Entry(new, call))
+        with around(_ACCEPT, new.traceparent) as span:
+            span.note_ids(tenant=new.tenant_id, execution=new.id)
+            await self._commits.submit(_Entry(new.at(span.place), call))
         return new.id
 
     async def accept_call(self, arrival: Arrival) -> UUID:
@@ -150,7 +177,10 @@ class Acceptor:
         """
         if arrival.delivery is None and arrival.event is None:
             return await self.accept(arrival.execution, arrival.call)
-        return await self._arrivals.submit(arrival)
+        new = arrival.execution
+        with around(_ACCEPT, new.traceparent) as span:
+            span.note_ids(tenant=new.tenant_id, execution=new.id)
+            return await self._arrivals.submit(arrival.at(span.place))
 
     async def deliver(self, calls: Sequence[Spooled]) -> list[BaseException | None]:
         """Calls that waited are committed, each once however often it is delivered: None or the error of each."""
@@ -176,13 +206,16 @@ class Acceptor:
 
         Raises `IdempotencyMismatch` when the key was used with another request.
         """
-        async with self._database.for_tenant(new.tenant_id).transaction() as connection:
-            known_hash, execution_id = await claim_key(connection, new.tenant_id, key, request_hash, new.id)
-            if known_hash != request_hash:
-                raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
-            if execution_id != new.id:
-                return execution_id, True
-            await insert_accepted(connection, [new.row()])
+        with around(_ACCEPT, new.traceparent) as span:
+            span.note_ids(tenant=new.tenant_id, execution=new.id)
+            new = new.at(span.place)
+            async with self._database.for_tenant(new.tenant_id).transaction() as connection:
+                known_hash, execution_id = await claim_key(connection, new.tenant_id, key, request_hash, new.id)
+                if known_hash != request_hash:
+                    raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
+                if execution_id != new.id:
+                    return execution_id, True
+                await insert_accepted(connection, [new.row()])
         self._announcer.announce([new.ready()])
         return new.id, False
 
@@ -192,7 +225,9 @@ class Acceptor:
         Raises `EventIdTaken`, `Unavailable`. Many requests share a commit; one that is refused takes nobody else's
         with it.
         """
-        raised = await self._raises.submit(events)
+        with around(_ACCEPT, events[0].traceparent if events else "") as span:
+            lane = self._raises if len(events) <= _MANY_EVENTS else self._large_raises
+            raised = await lane.submit([_at(event, span.place) for event in events])
         if isinstance(raised, EventIdTaken):
             raise raised
         return raised
@@ -224,6 +259,7 @@ class Acceptor:
         await self._notes.close()
         await self._spooled.close()
         await self._raises.close()
+        await self._large_raises.close()
         await self._announcer.close()
 
     async def _write(self, batch: Sequence[_Entry]) -> Sequence[None]:
@@ -295,6 +331,10 @@ async def _store_arrivals(
     return ids, [one.execution for one in first], raised
 
 
+def _at(event: NewEvent, place: str) -> NewEvent:
+    return event if event.traceparent == place else msgspec.structs.replace(event, traceparent=place)
+
+
 def _noted(note: "asyncio.Future[None]") -> None:
     if not note.cancelled() and note.exception() is not None:
         _log.debug("the answer of a call is not on record", reason=str(note.exception()))
@@ -311,23 +351,41 @@ def _ready(started: Started) -> Ready:
     row = started.row
     new = NewExecution(
         row.tenant_id, row.workflow_id, row.version, row.trigger_id, started.trigger_key, row.trigger_type,
-        row.input.encode(), row.actor, row.traceparent, row.id,
+        row.input.encode(), row.actor, row.traceparent, row.priority, row.id,
     )  # fmt: skip
     return new.ready()
 
 
 class Announcer:
-    """Publishes what is ready, in the background and in batches. A failure is left to the sweep, which is never far."""
+    """Publishes what is ready, in the background and in batches. A failure is left to the sweep, which is never far.
 
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+    What is beyond its tenant's window is held back instead. Without `windows` nobody has one.
+    """
+
+    def __init__(self, bus: Bus, windows: Windows | None = None) -> None:
+        self._bus, self._windows = bus, windows
         self._publishing: set[asyncio.Task[None]] = set()
 
     def announce(self, items: Sequence[Ready]) -> None:
-        """Put these on the bus soon; returns at once."""
+        """Put these on the bus soon, as far as their tenants' windows go; returns at once."""
+        if self._windows is None or not items:
+            self._start(items, bulk=False)
+            return
+        lanes: dict[Lane, list[Ready]] = {Lane.PROMPT: [], Lane.BULK: [], Lane.HELD: []}
+        for item in items:
+            lanes[self._windows.place(item.tenant_id)].append(item)
+        self._start(lanes[Lane.PROMPT], bulk=False)
+        self._start(lanes[Lane.BULK], bulk=True)
+        self._windows.hold([Ticket(item.tenant_id, item.execution_id, item.epoch) for item in lanes[Lane.HELD]])
+
+    def announce_bulk(self, items: Sequence[Ready]) -> None:
+        """Put these, whose turn it is, on the bus soon; returns at once."""
+        self._start(items, bulk=True)
+
+    def _start(self, items: Sequence[Ready], *, bulk: bool) -> None:
         if not items or len(self._publishing) >= _PUBLISHES_UNDER_WAY:
             return
-        task = asyncio.get_running_loop().create_task(self._publish(items))
+        task = asyncio.get_running_loop().create_task(self._publish(items, bulk))
         self._publishing.add(task)
         task.add_done_callback(self._publishing.discard)
 
@@ -336,9 +394,19 @@ class Announcer:
         if self._publishing:
             await asyncio.gather(*self._publishing)
 
-    async def _publish(self, items: Sequence[Ready]) -> None:
-        batches = [items[start : start + _BATCH_ITEMS] for start in range(0, len(items), _BATCH_ITEMS)]
-        try:
-            await self._bus.publish([encode(ReadyBatch(items=tuple(batch))) for batch in batches])
-        except Unavailable as error:
-            _log.debug("announcement left to the sweep", executions=len(items), reason=error.detail)
+    async def _publish(self, items: Sequence[Ready], bulk: bool) -> None:
+        with ExitStack() as traced:
+            if is_on():
+                items = [_sent(traced, item) for item in items]
+            batches = [items[start : start + _BATCH_ITEMS] for start in range(0, len(items), _BATCH_ITEMS)]
+            try:
+                await self._bus.publish([encode(ReadyBatch(items=tuple(batch))) for batch in batches], bulk=bulk)
+            except Unavailable as error:
+                _log.debug("announcement left to the sweep", executions=len(items), reason=error.detail)
+
+
+def _sent(traced: ExitStack, item: Ready) -> Ready:
+    """The item at the place of its own publishing, which lasts as long as `traced`."""
+    span = traced.enter_context(around("publish", item.traceparent, "producer"))
+    span.note_ids(tenant=item.tenant_id, execution=item.execution_id)
+    return msgspec.structs.replace(item, traceparent=span.place)

@@ -39,7 +39,12 @@ def first_id_at(instant: datetime) -> UUID:
 
 def id_time(identifier: UUID) -> datetime:
     """The instant held in a UUIDv7, to the millisecond."""
-    return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)
+    return datetime.fromtimestamp(milliseconds_of(identifier) / 1000, UTC)
+
+
+def milliseconds_of(identifier: UUID) -> int:
+    """The instant held in a UUIDv7, in milliseconds since 1970."""
+    return identifier.int >> 80
 
 
 def random_token(size_bytes: int = 32) -> bytes:

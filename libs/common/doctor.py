@@ -16,13 +16,17 @@ from libs.common.db import diseases
 from libs.common.db.executions import release_executions_of, wake_due_executions
 from libs.common.db.partitions import make_partitions, missing_partitions
 from libs.common.db.pool import Database
+from libs.common.db.sealed import SealedValue, sealed_data_keys, sealed_secrets, sealed_triggers
 from libs.common.db.slots import Place, Watched, watch_slots
 from libs.common.errors import Unavailable
+from libs.common.security.encryption import DATA_KEY, CannotOpen, Vault
 from libs.common.slot_mending import mend_slots, place_of
 
 MOST = 1_000
 _EXAMPLES = 5
 _SLOT_PAGES = 20
+_SEALED_PAGES, _SEALED_ROWS = 100, 200
+"""To open a page of secrets takes milliseconds, in which nobody else is served."""
 _DEAD_SECONDS = 30.0
 """Three leases: by then the scheduler has long done it."""
 _LATE_SECONDS = 120.0
@@ -35,9 +39,12 @@ class DeadLetters(Protocol):
 
 
 class Patient(msgspec.Struct, frozen=True):
-    """What is looked at. `announce` puts executions on the bus; `bus` None: nobody can be asked about dead letters."""
+    """What is looked at. `vault`: with the master keys of this process; `announce` puts executions on the bus; `bus`
+    None: nobody can be asked about dead letters.
+    """
 
     database: Database
+    vault: Vault
     clock: Clock
     announce: Callable[[Sequence[Ready]], None]
     bus: DeadLetters | None = None
@@ -162,6 +169,35 @@ async def _find_lagging(patient: Patient) -> list[diseases.Lagging]:
         return await diseases.find_lagging(connection, _LATE_SECONDS, MOST + 1)
 
 
+async def _find_unreadable(patient: Patient) -> list[SealedValue]:
+    """What is sealed and does not open."""
+    unreadable: list[SealedValue] = []
+    for read in (sealed_data_keys, sealed_secrets, sealed_triggers):
+        after: SealedValue | None = None
+        for _ in range(_SEALED_PAGES):
+            async with patient.database.connection() as connection:
+                page = await read(connection, after, _SEALED_ROWS)
+            unreadable += [one for one in page if not _opens(patient.vault, one)]
+            if len(page) < _SEALED_ROWS or len(unreadable) > MOST:
+                break
+            after = page[-1]
+    return unreadable[: MOST + 1]
+
+
+def _opens(vault: Vault, one: SealedValue) -> bool:
+    try:
+        vault.open(one.tenant_id, one.record or DATA_KEY, one.sealed, one.data_key)
+    except CannotOpen:
+        return False
+    return True
+
+
+def _sealed(one: SealedValue) -> str:
+    if isinstance(one.record, UUID):
+        return f"secrets of trigger {one.record} of tenant {one.tenant_id}"
+    return f"{DATA_KEY if one.record is None else f'secret {one.record}'} of tenant {one.tenant_id}"
+
+
 async def _dead_letters(patient: Patient) -> list[Finding]:
     if patient.bus is None:
         return []
@@ -190,5 +226,9 @@ CURES = (
     Cure(
         "lagging_schedules", "Start a scheduler: it fires or records each slot as the schedule says.", _find_lagging,
         lambda one: f"trigger {one.trigger_id} of tenant {one.tenant_id}, due {one.planned_at.isoformat()}",
+    ),
+    Cure(
+        "unreadable_secrets", "Put the master key that sealed them back into SIGNALBOX_MASTER_KEYS, or set them anew.",
+        _find_unreadable, _sealed,
     ),
 )  # fmt: skip

@@ -17,6 +17,14 @@ class Fault(msgspec.Struct, frozen=True):
     message: str
 
 
+class LimitShown(msgspec.Struct, frozen=True):
+    """Which limit of a tenant stands in the way: its name, its value, and how much of it is used, if that is known."""
+
+    name: str
+    value: int | str
+    used: int | None = None
+
+
 class SignalboxError(Exception):
     """Base of all expected errors. `detail` is a sentence that may be shown to the caller."""
 
@@ -112,9 +120,9 @@ class TooLarge(SignalboxError):
 
     slug = "too-large"
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, limit: LimitShown | None = None) -> None:
         super().__init__(f"The body is larger than {limit_bytes} bytes.")
-        self.limit_bytes = limit_bytes
+        self.limit_bytes, self.limit = limit_bytes, limit
 
 
 class UnsupportedType(SignalboxError):
@@ -128,9 +136,19 @@ class RateLimited(SignalboxError):
 
     slug = "rate-limited"
 
-    def __init__(self, detail: str, retry_after_seconds: int = 5) -> None:
+    def __init__(self, detail: str, retry_after_seconds: int = 5, limit: LimitShown | None = None) -> None:
         super().__init__(detail)
-        self.retry_after_seconds = retry_after_seconds
+        self.retry_after_seconds, self.limit = retry_after_seconds, limit
+
+
+class QuotaExceeded(SignalboxError):
+    """More than the plan of the tenant has room for; waiting does not help."""
+
+    slug = "quota-exceeded"
+
+    def __init__(self, limit: LimitShown) -> None:
+        super().__init__(f"The limit {limit.name} of this tenant is {limit.value}.")
+        self.limit = limit
 
 
 class Unavailable(SignalboxError):

@@ -9,7 +9,18 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import structlog
 
-from libs.common.errors import Fault, InvalidInput, MethodNotAllowed, RateLimited, SignalboxError, Unavailable
+from libs.common.errors import (
+    Fault,
+    InvalidInput,
+    LimitShown,
+    MethodNotAllowed,
+    QuotaExceeded,
+    RateLimited,
+    SignalboxError,
+    TooLarge,
+    Unavailable,
+)
+from libs.common.telemetry.metrics import count_limit_refusal
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:signalbox:problem:"
@@ -18,6 +29,7 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "malformed-input": (400, "The request cannot be read"),
     "tenant-required": (400, "X-Tenant-ID is missing"),
     "unauthenticated": (401, "No valid credential"),
+    "quota-exceeded": (402, "The plan has no room for this"),
     "forbidden": (403, "Not allowed"),
     "tenant-suspended": (403, "The tenant is suspended"),
     "not-found": (404, "Not found"),
@@ -50,6 +62,12 @@ class Problem(msgspec.Struct, frozen=True):
     errors: Sequence[Fault] = ()
 
 
+class LimitProblem(Problem, frozen=True):
+    """What stands in the way is a limit of the tenant: this one."""
+
+    limit: LimitShown = LimitShown("", 0)
+
+
 def problem_for(error: Exception, request_id: str) -> tuple[int, dict[str, str], bytes]:
     """Status, headers (content type included) and body of the answer to `error`. Logs it when it was not expected."""
     slug = error.slug if isinstance(error, SignalboxError) else "internal"
@@ -60,13 +78,24 @@ def problem_for(error: Exception, request_id: str) -> tuple[int, dict[str, str],
         _log.error("request_failed", request_id=request_id, exc_info=error)
     faults = error.faults if isinstance(error, InvalidInput) else ()
     problem = Problem(TYPE_PREFIX + slug, title, status, detail, request_id, faults)
+    if (limit := _limit_of(error)) is not None:
+        count_limit_refusal(limit.name)
+        problem = LimitProblem(**msgspec.structs.asdict(problem), limit=limit)
     return status, _headers(error, status), msgspec.json.encode(problem)
+
+
+def _limit_of(error: Exception) -> LimitShown | None:
+    return error.limit if isinstance(error, RateLimited | QuotaExceeded | TooLarge) else None
 
 
 def _headers(error: Exception, status: int) -> dict[str, str]:
     headers = {"content-type": CONTENT_TYPE}
     if isinstance(error, Unavailable | RateLimited):
         headers["retry-after"] = str(error.retry_after_seconds)
+        if (limit := _limit_of(error)) is not None:
+            headers["ratelimit-limit"] = str(limit.value).partition("/")[0]
+            headers["ratelimit-remaining"] = "0"
+            headers["ratelimit-reset"] = str(error.retry_after_seconds)
     elif isinstance(error, MethodNotAllowed):
         headers["allow"] = ", ".join(error.allowed)
     elif status == STATUSES["unauthenticated"][0]:

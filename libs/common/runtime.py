@@ -2,6 +2,9 @@
 Ctrl-C.
 
 /healthz  the process is alive      /readyz  it can work right now (each check by name)      /metrics  Prometheus text
+
+A process that is told to stop is not ready any more from that moment on; whoever spreads requests has some seconds to
+notice, in which it answers as before, only that connections end with their answer.
 """
 
 import asyncio
@@ -16,8 +19,9 @@ import msgspec
 import uvicorn
 from uvicorn.config import Config
 
+from libs.common.connections import BoundedProtocol
 from libs.common.errors import OperatorError
-from libs.common.telemetry.metrics import render_metrics
+from libs.common.telemetry.registry import render_metrics
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 Check = Callable[[], Awaitable[bool]]
@@ -36,25 +40,56 @@ _YOUNG_OBJECTS = 10_000
 """New objects between two looks for cycles of garbage."""
 
 
-def with_health(app: AsgiApp | None, checks: Checks) -> AsgiApp:
-    """`app` with /healthz, /readyz and /metrics before it; without an app only these."""
+class Drain:
+    """Whether the process is about to stop."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+
+    def begin(self) -> None:
+        """From now on it is."""
+        self.has_begun = True
+
+    async def running(self) -> bool:
+        """Readiness check: it is not."""
+        return not self.has_begun
+
+
+def with_health(app: AsgiApp | None, checks: Checks, drain: Drain | None = None) -> AsgiApp:
+    """`app` with /healthz, /readyz and /metrics before it; without an app only these. `drain`: of this process."""
+    drain = drain or Drain()
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"] if scope["type"] == "http" else ""
         if path == "/healthz":
             await _send_json(send, 200, {"status": "alive"})
         elif path == "/readyz":
-            state = await run_checks(checks)
+            state = await run_checks({**checks, "running": drain.running} if drain.has_begun else checks)
             await _send_json(send, 200 if all(state.values()) else 503, {"ready": all(state.values()), "checks": state})
         elif path == "/metrics":
-            body, content_type = render_metrics()
+            body, content_type = render_metrics(_header(scope, b"accept"))
             await _send(send, 200, content_type, body)
         elif app is not None:
-            await app(scope, receive, send)
+            await app(scope, receive, _closing(send) if drain.has_begun and scope["type"] == "http" else send)
         elif scope["type"] == "http":
             await _send_json(send, 404, {"title": "Not found", "status": 404})
 
     return answer
+
+
+def _header(scope: Any, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def _closing(send: Any) -> Any:
+    """`send`, after whose answer the connection ends: its next request goes to another process."""
+
+    async def send_and_close(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        await send(message)
+
+    return send_and_close
 
 
 async def run_checks(checks: Checks) -> dict[str, bool]:
@@ -97,7 +132,8 @@ class HttpServer:
     def __init__(self, app: AsgiApp, taken: socket.socket, drain_seconds: float, *, sockets: bool = False) -> None:
         """`taken`: what `take_port` gave; `sockets`: the application takes WebSockets too."""
         config = Config(
-            cast("Any", app), lifespan="off", log_config=None, access_log=False, server_header=False,
+            cast("Any", app), http=BoundedProtocol, lifespan="off",
+            log_config=None, access_log=False, server_header=False,
             proxy_headers=False,  # whom to believe is a setting, not who connects from this machine
             ws="wsproto" if sockets else "none", ws_max_size=_MESSAGE_BYTES, ws_per_message_deflate=False,
             ws_ping_interval=_PING_SECONDS, ws_ping_timeout=_PING_SECONDS,

@@ -11,12 +11,13 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.clock import new_id
+from libs.common.clock import id_time, new_id
 from libs.common.db.event_triggers import listening_tenants
 from libs.common.db.events import RaisedEvent, raise_events
 from libs.common.db.pool import Connection
 from libs.common.domain.event_names import patterns_for
 from libs.common.domain.events import NewEvent
+from libs.common.telemetry.spans import first_place, record_beginning
 
 
 class Alert(msgspec.Struct, frozen=True):
@@ -34,7 +35,8 @@ class Alert(msgspec.Struct, frozen=True):
         """As it is raised."""
         told = {"slots": self.slots, "first": self.first, "last": self.last, "note": self.note}
         data = {"trigger_id": self.trigger_id, **{name: value for name, value in told.items() if value}}
-        return NewEvent(self.tenant_id, new_id(), self.type, msgspec.json.encode(data).decode(), "schedule")
+        event_id, text = new_id(), msgspec.json.encode(data).decode()
+        return NewEvent(self.tenant_id, event_id, self.type, text, "schedule", traceparent=first_place(event_id))
 
 
 async def raise_alerts(connection: Connection, alerts: Sequence[Alert]) -> list[RaisedEvent]:
@@ -46,4 +48,6 @@ async def raise_alerts(connection: Connection, alerts: Sequence[Alert]) -> list[
         listening = await listening_tenants(connection, tenants, sorted(patterns_for(kind)))
         wanted = [alert.event() for alert in told if alert.tenant_id in listening]
         raised += await raise_events(connection, wanted) if wanted else []
+        for event in wanted:
+            record_beginning("alert", event.traceparent, id_time(event.id), tenant=event.tenant_id, event=event.id)
     return raised

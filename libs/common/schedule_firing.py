@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common.accept import Acceptor, NewExecution
-from libs.common.clock import new_id
+from libs.common.clock import id_time, new_id
 from libs.common.db.accepting import put_off
 from libs.common.db.controlling import cancel_executions
 from libs.common.db.pool import Connection
@@ -30,6 +30,7 @@ from libs.common.domain.firing_policy import (
 )
 from libs.common.domain.schedule import dispatch_delay
 from libs.common.domain.schedule_config import ScheduleConfig
+from libs.common.telemetry.spans import first_place, is_on, record_beginning
 
 NOTHING_OPEN = OpenRuns([], [])
 
@@ -108,10 +109,10 @@ def _gap(due: DueSchedule, config: ScheduleConfig, until: datetime, suppressed: 
 
 def planned_slot(
     due: DueSchedule, config: ScheduleConfig, slot: datetime, verdict: Verdict, *,
-    given: bytes | None = None, actor: str | None = None, run_id: UUID | None = None,
+    given: bytes | None = None, actor: str | None = None, run_id: UUID | None = None, place: str = "",
 ) -> Planned:  # fmt: skip
     """One firing as it was judged. `given`: the input, when it is not the schedule's own; `run_id`: of the execution,
-    also of one that is to be when its turn comes.
+    also of one that is to be when its turn comes; `place`: in the trace of who asked for it, if anybody did.
     """
     run_id = run_id or new_id()
     content = run_input(config, slot) if given is None else given
@@ -126,6 +127,7 @@ def planned_slot(
             "schedule",
             content,
             actor,
+            place or first_place(run_id),
             id=run_id,
         )
         if config.overlap != "allow":
@@ -149,6 +151,7 @@ async def start(
     executions = [one.execution for one in planned if one.execution is not None]
     if executions:
         await acceptor.accept_within(connection, executions)
+        _tell_beginnings(executions)
     await add_runs(connection, [one.run for one in planned if one.run is not None])
     late = {
         one.execution.id: (one.execution.tenant_id, one.execution.id, one.row.planned_at, one.delay_seconds)
@@ -159,3 +162,13 @@ async def start(
     for tenant_id in sorted({tenant_id for tenant_id, _ in cancelled}):
         await cancel_executions(connection, tenant_id, [one for tenant, one in cancelled if tenant == tenant_id])
     return [one for one in executions if one.id not in late]
+
+
+def _tell_beginnings(executions: Sequence[NewExecution]) -> None:
+    """Those that nobody asked for begin a trace; it has their id."""
+    for new in executions if is_on() else ():
+        if new.traceparent[3:35] == new.id.hex:
+            record_beginning(
+                "schedule", new.traceparent, id_time(new.id), tenant=new.tenant_id, trigger=new.trigger_id,
+                execution=new.id,
+            )  # fmt: skip

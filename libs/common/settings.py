@@ -1,11 +1,13 @@
 """Every setting of an installation, in one frozen object read from `SIGNALBOX_…` environment variables.
 
+A secret may stand in a file instead, which `SIGNALBOX_…_FILE` names: that is how containers and systemd hand them over.
 Nothing reads the environment elsewhere. Bad values are one `OperatorError` that names every variable at fault.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from msgspec import Meta
 from libs.common.errors import OperatorError
 
 PREFIX = "SIGNALBOX_"
+FILE_SUFFIX = "_FILE"
 MASK = "**********"
 
 _ADDRESSES: Mapping[str, Sequence[str]] = {
@@ -22,11 +25,17 @@ _ADDRESSES: Mapping[str, Sequence[str]] = {
     "bus_url": ("amqp", "amqps", "memory"),
     "redis_url": ("redis", "rediss", "unix"),
     "public_url": ("https", "http"),
+    "otlp_endpoint": ("https", "http"),
 }
 """Settings that are addresses, with what each begins with."""
 
 _JWKS = r"^((?![a-zA-Z]+://).*|https://.+|http://(localhost|127\.0\.0\.1|\[::1\])[:/].*)$(?!\n)"
 """A path, or an address that nobody on the way can change: plain HTTP within this machine only."""
+
+_ORIGIN = r"https?://[A-Za-z0-9.\[\]:-]{1,255}"
+_CORS = rf"^(\*|{_ORIGIN}( *, *{_ORIGIN})*)?$(?!\n)"
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_TENANTS = rf"^(off|all|top:[1-9][0-9]{{0,3}}|{_UUID}(,{_UUID})*)$(?!\n)"
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -81,7 +90,9 @@ class Settings(msgspec.Struct, frozen=True):
     events_exchange: Annotated[
         str, Meta(max_length=127, description="Exchange of the platform whose messages are events; empty: none")
     ] = ""
-    redis_url: Annotated[Secret, Meta(description="Redis or Valkey, for live updates; empty: none")] = Secret()
+    redis_url: Annotated[Secret, Meta(description="Redis or Valkey, for live updates and rates; empty: none")] = (
+        Secret()
+    )
     platform_key: Annotated[
         Secret,
         Meta(description="Credential of the platform team for /api/v1/admin; several, comma-separated, all count"),
@@ -113,6 +124,10 @@ class Settings(msgspec.Struct, frozen=True):
     identity_proxies: Annotated[
         Networks, Meta(description="Networks whose word for tenant, user and role is taken; empty: nobody's. DANGER")
     ] = Networks()
+    cors_origins: Annotated[
+        str,
+        Meta(description="Origins whose pages may call the API, comma-separated; *: any; empty: none", pattern=_CORS),
+    ] = ""
     master_keys: Annotated[
         Secret, Meta(description="id:base64(32 bytes), comma-separated; the first seals secrets, all of them open")
     ] = Secret()
@@ -128,6 +143,10 @@ class Settings(msgspec.Struct, frozen=True):
     webhook_rate: Annotated[
         str, Meta(pattern=r"^([1-9][0-9]{0,8}/[smhd])?$(?!\n)", description="Calls of a webhook, as 100/m; empty: any")
     ] = ""
+    plans: Annotated[
+        str, Meta(description='Limits by plan, as {"free": {"workflows": 5, "api_rate": "60/m"}}; JSON')
+    ] = ""
+    default_plan: Annotated[str, Meta(description="Plan of tenants that have none")] = "unlimited"
     spool_dir: Annotated[
         str, Meta(description="Folder for webhook calls that come while PostgreSQL is away; empty: they get 503")
     ] = ""
@@ -145,6 +164,16 @@ class Settings(msgspec.Struct, frozen=True):
         Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged")
     ] = "info"
     log_format: Annotated[Literal["json", "console"], Meta(description="JSON lines, or text for people")] = "json"
+    otlp_endpoint: Annotated[
+        str, Meta(description="Receiver of traces (OTLP over HTTP), as http://collector:4318; empty: no tracing")
+    ] = ""
+    otlp_headers: Annotated[
+        Secret, Meta(description="Headers for that receiver, name=value, comma-separated; empty: none")
+    ] = Secret()
+    traces_ratio: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Part of the traces begun here that is sent; callers decide for theirs"),
+    ] = 1.0
     max_body_bytes: Annotated[int, Meta(ge=1024, le=26_214_400, description="Largest request body, in bytes")] = (
         1_048_576
     )
@@ -158,14 +187,30 @@ class Settings(msgspec.Struct, frozen=True):
     schedule_series: Annotated[
         int, Meta(ge=0, le=10_000, description="Schedules with metrics of their own in each scheduler; 0: none")
     ] = 100
+    metrics_tenants: Annotated[
+        str,
+        Meta(pattern=_TENANTS, description="Tenants with metrics of their own: off, all, top:20, or ids, with commas"),
+    ] = "off"
+    watch_seconds: Annotated[
+        float, Meta(ge=0.25, le=3600, description="How often backlog, database and Redis are looked at for the metrics")
+    ] = 15.0
     database_pool_size: Annotated[int, Meta(ge=3, le=200, description="PostgreSQL connections of one process")] = 8
     executor_slots: Annotated[
         int, Meta(ge=1, le=10_000, description="Executions that one executor has under way at once")
     ] = 200
+    run_window: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Executions of a tenant of weight 1 on the bus or running at once")
+    ] = 2_000
+    run_budget: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Executions of all tenants on the bus or running; a few go ahead")
+    ] = 4_000
     cache_seconds: Annotated[
         float, Meta(ge=0, le=60, description="How long keys and triggers are remembered; a revocation waits as long")
     ] = 1.0
     audit_days: Annotated[int, Meta(ge=1, le=36_525, description="How long the audit log is kept, in days")] = 400
+    unready_seconds: Annotated[
+        float, Meta(ge=0, le=300, description="After SIGTERM, how long gateway and webhooks answer while not ready")
+    ] = 5.0
     drain_seconds: Annotated[
         float, Meta(ge=0, le=300, description="How long a stopping process finishes what it holds")
     ] = 20.0
@@ -177,11 +222,10 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any
     values: dict[str, Any] = {}
     faults: list[str] = []
     for field in msgspec.structs.fields(Settings):
-        text = given.get(PREFIX + field.name.upper())
         try:
             if field.name in overrides:
                 values[field.name] = overrides[field.name]
-            elif text is not None:
+            elif (text := _given_text(given, field)) is not None:
                 values[field.name] = msgspec.convert(text, field.type, strict=False, dec_hook=_from_text)
                 _check_address(text, _ADDRESSES.get(field.name, ()))
         except (msgspec.ValidationError, ValueError) as error:
@@ -202,6 +246,27 @@ def describe_settings(settings: Settings) -> list[tuple[str, str, str, str]]:
         )
         for field in msgspec.structs.fields(Settings)
     ]
+
+
+def is_secret(field: msgspec.structs.FieldInfo) -> bool:
+    """Whether that setting is a secret, which may stand in a file."""
+    return field.type.__origin__ is Secret
+
+
+def _given_text(given: Mapping[str, str], field: msgspec.structs.FieldInfo) -> str | None:
+    """What the environment, or the file that it names, gives for a setting. Raises `ValueError`."""
+    name = PREFIX + field.name.upper()
+    path = given.get(name + FILE_SUFFIX) if is_secret(field) else None
+    if not path:
+        return given.get(name)
+    if name in given:
+        raise ValueError(f"set this or {name}{FILE_SUFFIX}, not both")
+    try:
+        return Path(path).read_text("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} does not hold text") from None
 
 
 def _check_address(text: str, schemes: Sequence[str]) -> None:

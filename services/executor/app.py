@@ -14,6 +14,7 @@ from libs.common.runtime import Checks
 from services.executor.actions.all import build_effects
 from services.executor.admission import Admission
 from services.executor.consumer import ReadyConsumer
+from services.executor.crowd import Crowd
 from services.executor.engine import Engine
 from services.executor.journal import Journal
 from services.executor.leases import Lease
@@ -21,6 +22,7 @@ from services.executor.listeners import EndListeners
 from services.executor.live import LiveReporter
 from services.executor.mailbox import Mailbox
 from services.executor.programs import Programs
+from services.executor.redis_watch import RedisWatch
 from services.executor.secret_values import SecretValues
 from services.executor.wishes import Wishes
 
@@ -40,9 +42,13 @@ class ExecutorService:
         self.worker: UUID = new_id()
         self._feed = make_live_feed(parts.settings.redis_url.reveal())
         self._live = LiveReporter(self._feed)
-        self._announcer = Announcer(parts.bus)
+        self._redis_watch = RedisWatch(self._feed, parts.settings.watch_seconds)
+        self._announcer = Announcer(parts.bus, parts.windows)
         self._listeners = EndListeners(parts.database, parts.settings.cache_seconds)
-        self._journal = Journal(parts.database, self.worker, self._announcer, self._live, self._listeners)
+        crowd = Crowd()
+        self._journal = Journal(
+            parts.database, self.worker, self._announcer, self._live, self._listeners, parts.windows, crowd
+        )
         self._effects = build_effects(parts.settings, parts.database, parts.clock)
         admission = Admission(parts.database, self._journal)
         self._engine = Engine(
@@ -60,6 +66,7 @@ class ExecutorService:
             SecretValues(parts.database, parts.vault, parts.clock, parts.settings.cache_seconds),
             self._engine,
             parts.clock,
+            crowd,
         )
         self._wishes = Wishes(parts.database, self.worker, self._engine)
         self._lease = Lease(parts.database, self.worker, "executor")
@@ -72,6 +79,10 @@ class ExecutorService:
         await self._listeners.start()
         await self._consumer.start()
         self._wishes.start()
+        self._redis_watch.start()
+
+    async def hang_up(self) -> None:
+        """Nothing: nobody is connected."""
 
     async def stop(self) -> None:
         """Take no more, finish what is under way within the drain time, hand back the rest."""
@@ -89,6 +100,7 @@ class ExecutorService:
         except TimeoutError:
             _log.warning("the last records are lost; their executions go on from the ones before")
         await self._announcer.close()
+        await self._redis_watch.stop()
         await self._live.close()
         await self._feed.close()
         await self._lease.stop()

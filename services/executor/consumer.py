@@ -8,6 +8,7 @@ then a crash brings it again. What nobody can read goes to the dead letters.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -30,13 +31,18 @@ from libs.common.domain.run import Run
 from libs.common.domain.scope import build_scope
 from libs.common.domain.turns import PastAttempt
 from libs.common.errors import Unavailable
+from services.executor.crowd import Crowd
 from services.executor.engine import Engine
 from services.executor.held import Control, Held
 from services.executor.programs import LoadedVersion, Programs
 from services.executor.secret_values import SecretValues
+from services.executor.traced import place_of_stretch, place_of_stretch_before
 
 _PREFETCH = 8
 """Messages, of many executions each, that wait here while others are under way."""
+_PIECE = 8
+"""So many of a bulk message are begun in one turn of the loop while several tenants are about."""
+_PIECES_UNDER_WAY = 8
 _DATABASE_AWAY_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
@@ -48,24 +54,30 @@ class ReadyConsumer:
     """Takes ready executions from the bus and hands them to the engine."""
 
     def __init__(
-        self, bus: Bus, database: Database, programs: Programs, secrets: SecretValues, engine: Engine, clock: Clock
-    ) -> None:
+        self, bus: Bus, database: Database, programs: Programs, secrets: SecretValues, engine: Engine, clock: Clock,
+        crowd: Crowd | None = None,
+    ) -> None:  # fmt: skip
+        """`crowd`: what the journal knows too of who is about."""
         self._bus, self._database, self._engine, self._clock = bus, database, engine, clock
-        self._programs, self._secrets = programs, secrets
-        self._consumer: Consumer | None = None
+        self._programs, self._secrets, self._crowd = programs, secrets, crowd or Crowd()
+        self._consumers: list[Consumer] = []
+        self._bulk_turn, self._pieces = asyncio.Lock(), set[asyncio.Task[None]]()
 
     async def start(self) -> None:
         """Begin to consume."""
-        self._consumer = await self._bus.consume(self._handle, _PREFETCH)
+        self._consumers.append(await self._bus.consume(self._handle, _PREFETCH))
+        self._consumers.append(await self._bus.consume(self._handle_bulk, _PREFETCH, bulk=True))
 
     async def stop(self, seconds: float) -> None:
         """Take no more and put back what has not begun; the messages in hand are settled within that time."""
         self._engine.refuse_more()
-        if self._consumer is not None:
-            await self._consumer.stop(seconds)
+        await asyncio.gather(*[consumer.stop(seconds) for consumer in self._consumers])
 
-    async def _handle(self, delivery: Delivery) -> None:
-        if not await self._engine.wait_for_room():
+    async def _handle_bulk(self, delivery: Delivery) -> None:
+        await self._handle(delivery, bulk=True)
+
+    async def _handle(self, delivery: Delivery, *, bulk: bool = False) -> None:
+        if not await self._engine.wait_for_room(bulk=bulk):
             await delivery.put_back()
             return
         try:
@@ -75,22 +87,64 @@ class ReadyConsumer:
             await delivery.reject()
             return
         items = {item.execution_id: item for item in message.items}
+        for item in message.items:
+            self._crowd.note(item.tenant_id)
         await self._engine.let_park(message.items)
         with self._engine.reserved(items) as mine:
-            batch = await self._build_patiently([item for key, item in items.items() if key in mine])
-            if batch is None:
-                await delivery.put_back()
-                return
+            ours = [item for key, item in items.items() if key in mine]
+            taken = await (self._take_in_pieces(ours) if bulk and self._crowd.is_shared else self._take(ours, bulk))
+        await (delivery.ack() if taken else delivery.put_back())
+
+    async def _take(self, items: Sequence[Ready], bulk: bool) -> bool:
+        """The executions are durably taken, ended or another's; False when the executor stops before."""
+        with nullcontext() if bulk else self._crowd.ahead():
+            batch = await self._build_patiently(items)
             if batch:
                 await self._engine.start(batch)
-        await delivery.ack()
+        return batch is not None
 
-    async def _build_patiently(self, items: Sequence[Ready]) -> list[Held] | None:
+    async def _take_in_pieces(self, items: Sequence[Ready]) -> bool:
+        """As `_take`, a piece in a turn of the loop, between which others have theirs."""
+        begun: list[asyncio.Task[None]] = []
+        try:
+            async with self._bulk_turn:
+                for place in range(0, len(items), _PIECE):
+                    await self._let_others_go_first()
+                    batch = await self._build_patiently(items[place : place + _PIECE], bulk=True)
+                    if batch is None:
+                        return False
+                    begun.append(self._begin_piece(batch))
+        except asyncio.CancelledError:
+            for piece in begun:
+                piece.cancel()
+            raise
+        finally:
+            ends = await asyncio.gather(*begun, return_exceptions=True)
+        for end in ends:
+            if end is not None:
+                raise end
+        return True
+
+    async def _let_others_go_first(self) -> None:
+        while len(self._pieces) >= _PIECES_UNDER_WAY:
+            await asyncio.wait(self._pieces, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)
+        await self._crowd.let_pass()
+
+    def _begin_piece(self, batch: Sequence[Held]) -> "asyncio.Task[None]":
+        for held in batch:
+            held.is_bulk = True
+        task = asyncio.get_running_loop().create_task(self._engine.start(batch))
+        self._pieces.add(task)
+        task.add_done_callback(self._pieces.discard)
+        return task
+
+    async def _build_patiently(self, items: Sequence[Ready], *, bulk: bool = False) -> list[Held] | None:
         """As `_build`, as soon as the database is there; None when the executor stops before.
 
         The message stays in hand meanwhile: put back again and again it would end among the dead letters.
         """
-        while await self._engine.wait_for_room():
+        while await self._engine.wait_for_room(bulk=bulk):
             try:
                 return await self._build(items)
             except Unavailable:
@@ -143,6 +197,8 @@ class ReadyConsumer:
             row["trigger_key"] or "", _decode_json(row["input"]), row["original_id"],
         )  # fmt: skip
         held.run.remember(past)
+        held.accepted_by = row["traceparent"]
+        held.goes_on_from = place_of_stretch_before(item.traceparent, item.execution_id, row["epoch"], past)
         held.actor = row["actor"]
         held.has_ties = held.has_ties or row["parent_position"] is not None or any(map(awaited, past))
         held.wish = Control(row["control"]) if row["control"] else None
@@ -160,13 +216,13 @@ class ReadyConsumer:
             secrets = self._secrets.find(item.tenant_id, loaded.secret_names)
             scope["secrets"], mask = secrets, Masker(secrets.values()).mask
         run = Run(
-            item.execution_id, loaded.program, scope, self._clock.now(), _deadline(item, loaded), item.traceparent,
-            loaded.broken, original_id, mask,
+            item.execution_id, loaded.program, scope, self._clock.now(), _deadline(item, loaded),
+            place_of_stretch(item.traceparent, item.execution_id, epoch), loaded.broken, original_id, mask,
         )  # fmt: skip
         needs_slot = loaded.key_of is not None
         return Held(
             item.tenant_id, item.execution_id, item.workflow_id, epoch, run, data, key_of=loaded.key_of,
-            has_ties=needs_slot,
+            has_ties=needs_slot, came_by=item.traceparent,
         )  # fmt: skip
 
 

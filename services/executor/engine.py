@@ -30,6 +30,7 @@ from services.executor.admission import Admission
 from services.executor.held import Control, Ended, Held, parks
 from services.executor.journal import Journal
 from services.executor.mailbox import Mailbox
+from services.executor.traced import place_of_attempt, tell_stretch
 
 MAX_OUTPUT_BYTES = 8_388_608
 """Of one action, as JSON."""
@@ -55,18 +56,19 @@ class Engine:
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._reserved: set[UUID] = set()
         self._refuses = False
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room, self._bulk_room = asyncio.Event(), asyncio.Event()
+        self._note_load()
+        metrics.set_slots(slots)
 
-    async def wait_for_room(self) -> bool:
-        """Returns when another batch may start; False when none may any more."""
-        await self._room.wait()
+    async def wait_for_room(self, *, bulk: bool = False) -> bool:
+        """Returns when another batch may start; False when none may any more. Bulk leaves a quarter to the others."""
+        await (self._bulk_room if bulk else self._room).wait()
         return not self._refuses
 
     def refuse_more(self) -> None:
         """Begin nothing more; whoever waits for room is told so."""
         self._refuses = True
-        self._room.set()
+        self._note_load()
 
     @contextmanager
     def reserved(self, ids: Iterable[UUID]) -> Generator[Collection[UUID]]:
@@ -134,6 +136,7 @@ class Engine:
                 self._spawn(held, turn)
             else:
                 _log_end(held, turn.end)
+                tell_stretch(held, self._clock.now(), turn.end)
 
     async def drain(self, seconds: float) -> int:
         """Wait until what is under way is done, for so long at most; then let go of the rest. Returns how many were
@@ -144,6 +147,8 @@ class Engine:
         left = list(self._tasks.values())
         for task in left:
             task.cancel()
+        for held in self._held.values():
+            tell_stretch(held, self._clock.now(), error="handed_back")
         await asyncio.gather(*left, return_exceptions=True)
         return len(left)
 
@@ -160,10 +165,11 @@ class Engine:
 
     def _note_load(self) -> None:
         metrics.set_running(len(self._tasks))
-        if self._refuses or len(self._tasks) < self._slots:
-            self._room.set()
-        else:
-            self._room.clear()
+        for room, slots in ((self._room, self._slots), (self._bulk_room, max(1, self._slots * 3 // 4))):
+            if self._refuses or len(self._tasks) < slots:
+                room.set()
+            else:
+                room.clear()
 
     async def _drive(self, held: Held, turn: Turn) -> None:
         """From a recorded turn to the end, or to where the executor may let go."""
@@ -184,14 +190,19 @@ class Engine:
                 written = await self._journal.record(held, turn, now)
                 if written is None:
                     metrics.count_claims(0, 1)
+                    tell_stretch(held, self._clock.now(), error="lost")
                     return
                 held.settle_local(turn, written, self._clock.now())
                 if leaves:
                     _log_end(held, turn.end)
+                    tell_stretch(held, self._clock.now(), turn.end)
                     return
         except Exception:  # noqa: BLE001 - what a journal that breaks leaves behind must not stay running for ever
-            _log.exception("run let go", execution_id=held.execution_id, tenant_id=held.tenant_id)
+            _log.exception(
+                "run let go", execution_id=held.execution_id, tenant_id=held.tenant_id, trace_id=held.trace_id
+            )
             await held.stop_effects()
+            tell_stretch(held, self._clock.now(), error="let_go")
             await self._journal.let_go(held)
         finally:
             await held.stop_effects()
@@ -216,7 +227,9 @@ class Engine:
 
     async def _perform(self, held: Held, effect: Effect) -> Ended:
         action = effect.step.action
-        attempt = Attempt(effect.key, action.timeout_seconds, held.run.traceparent, held.tenant_id)
+        attempt = Attempt(
+            effect.key, action.timeout_seconds, place_of_attempt(held, effect.record), held.tenant_id, held.run.mask
+        )
         try:
             async with asyncio.timeout(action.timeout_seconds):
                 return _checked(await self._effects[action.type](effect.config, attempt))
@@ -225,7 +238,9 @@ class Engine:
         except ActionFailed as error:
             return None, error.failure
         except Exception as error:  # noqa: BLE001 - an action's own bug must not take the run down with it
-            _log.exception("action broke", action_type=action.type, execution_id=held.execution_id)
+            _log.exception(
+                "action broke", action_type=action.type, execution_id=held.execution_id, trace_id=held.trace_id
+            )
             return None, Failure("internal", f"the action broke: {type(error).__name__}")
 
     def _next_turn(self, held: Held) -> Turn:
@@ -284,6 +299,6 @@ def _log_end(held: Held, end: End | None) -> None:
         tenant_id=held.tenant_id,
         execution_id=held.execution_id,
         workflow_id=held.workflow_id,
-        trace_id=held.run.traceparent[3:35],
+        trace_id=held.trace_id,
         error_class=end.failure.error_class if end.failure else None,
     )

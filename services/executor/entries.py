@@ -18,6 +18,7 @@ from libs.common.domain.events import next_chain
 from libs.common.domain.execution import ActionStatus, AttemptRecord, ExecutionStatus, Failure
 from libs.common.domain.turns import Effect, End, Turn
 from services.executor.held import Control, Held, parks
+from services.executor.traced import place_of_attempt
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 """For PostgreSQL `infinity`: what waits for somebody, not for a time."""
@@ -114,15 +115,15 @@ def _more(held: Held, turn: Turn, change: ExecutionChange, now: datetime, tells_
 
 
 def _local_action(held: Held, effect: Effect, now: datetime) -> LocalAction:
-    record, run = effect.record, held.run
+    record = effect.record
     held.has_ties = held.has_ties or effect.asks or record.type in ("wait", "run_workflow")
     write = LocalWrite(
         held.tenant_id, held.execution_id, effect.key, "wait" if effect.asks else record.type, effect.config,
         held.actor, now,
     )  # fmt: skip
     return LocalAction(
-        write, new_id(), record.position, record.iteration, record.attempt, _chain(held), run.traceparent,
-        effect.context, effect.asks,
+        write, new_id(), record.position, record.iteration, record.attempt, _chain(held),
+        place_of_attempt(held, record), effect.context, effect.asks,
     )  # fmt: skip
 
 

@@ -37,9 +37,10 @@ class Control(StrEnum):
 class Held:
     """`epoch` is the one it writes under; `claimed` once its row says so. `data`: what its trigger brought. `key_of`:
     how its concurrency key is found, if it needs a slot to begin; `queued`: it has none yet. `has_ties`: others may
-    have to know of its end. `wish`: what somebody wants of it; `bell` rings when that changes, or it was told
-    something; `told`: what the run has still to hear. `output_bytes`: of the outputs on record. `effects`: those under
-    way.
+    have to know of its end. `is_bulk`: it lets others pass. `wish`: what somebody wants of it; `bell` rings when that
+    changes, or it was told something; `told`: what the run has still to hear. `output_bytes`: of the outputs on record.
+    `effects`: those under way. `came_by`, `accepted_by`, `goes_on_from`: places in its trace, of what announced it this
+    time, of what made it and of the stretch before.
     """
 
     tenant_id: UUID
@@ -52,12 +53,21 @@ class Held:
     key_of: KeyOf | None = None
     queued: bool = False
     has_ties: bool = False
+    is_bulk: bool = False
     claimed: bool = False
     wish: Control | None = None
     bell: asyncio.Event = field(default_factory=asyncio.Event)
     output_bytes: int = 0
     told: list[Signal] = field(default_factory=list[Signal])
     effects: "dict[asyncio.Task[Ended], Effect]" = field(default_factory=dict)
+    came_by: str = ""
+    accepted_by: str = ""
+    goes_on_from: str = ""
+
+    @property
+    def trace_id(self) -> str:
+        """As log lines name it; empty without a trace."""
+        return self.run.traceparent[3:35]
 
     def settle_ended(self, now: datetime) -> None:
         """Tell the run of every effect that has ended. One that was interrupted is left to the end of the run."""
@@ -76,7 +86,10 @@ class Held:
 
     def broken_by(self, error: Exception) -> Failure:
         """For a step that breaks the machine: why the run ends, said in the log too."""
-        _log.error("run broke", execution_id=self.execution_id, workflow_id=self.workflow_id, exc_info=error)
+        _log.error(
+            "run broke", execution_id=self.execution_id, workflow_id=self.workflow_id, trace_id=self.trace_id,
+            exc_info=error,
+        )  # fmt: skip
         return Failure("internal", f"the run broke: {type(error).__name__}")
 
     async def stop_effects(self) -> None:

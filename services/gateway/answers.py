@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, cast
 
 from litestar import Response
 from litestar.exceptions import HTTPException
-from litestar.types import Message, Scope, Send
+from litestar.types import HTTPScope, Message, Scope, Send
 
 from libs.common.clock import new_id
 from libs.common.errors import (
@@ -33,11 +33,23 @@ RawHeaders: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 def answer_problem(request: AnyRequest, error: Exception) -> Response[bytes]:
     """The problem document for whatever a handler, a guard or the framework raised."""
-    limit = parts_of(request).settings.max_body_bytes
-    known = _translated(error, limit) if isinstance(error, HTTPException) else error
+    known = _translated(error, request) if isinstance(error, HTTPException) else error
     status, headers, body = problem_for(known, request_id_of(request.scope))
     content_type = headers.pop("content-type")
     return Response(body, status_code=status, headers=headers, media_type=content_type)
+
+
+async def refuse_head(scope: HTTPScope, send: Send, most_bytes: int) -> bool:
+    """Whether the headers of the request are more than that, which is answered then."""
+    if sum(len(name) + len(value) for name, value in scope["headers"]) <= most_bytes:
+        return False
+    error = MalformedInput(f"The headers are larger than {most_bytes} bytes.")
+    status, headers, body = problem_for(error, request_id_of(scope))
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    raw.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+    return True
 
 
 def request_id_of(scope: Scope) -> str:
@@ -50,9 +62,9 @@ def header(headers: RawHeaders, name: bytes) -> str | None:
     return next((value.decode("latin-1") for key, value in headers if key == name), None)
 
 
-def sending(scope: Scope, send: Send) -> Send:
-    """`send`, with the request id and security headers on the start of the response. Sets the request id of the
-    scope.
+def sending(scope: Scope, send: Send, more: RawHeaders = ()) -> Send:
+    """`send`, with the request id, security headers and `more` on the start of the response. Sets the request id of
+    the scope.
     """
     request_id = _checked_id(header(scope["headers"], b"x-request-id"))
     given = cast("Mapping[str, Any]", scope)
@@ -63,6 +75,7 @@ def sending(scope: Scope, send: Send) -> Send:
         (b"x-request-id", request_id.encode()),
         (b"content-security-policy", _PAGE_POLICY if page else _API_POLICY),
         (b"cache-control", b"no-cache" if page else b"no-store"),
+        *more,
     ]
 
     async def send_with_headers(message: Message) -> None:
@@ -79,7 +92,7 @@ def _checked_id(given: str | None) -> str:
     return str(new_id())
 
 
-def _translated(error: HTTPException, limit_bytes: int) -> Exception:
+def _translated(error: HTTPException, request: AnyRequest) -> Exception:
     """The framework's own errors in our words."""
     if error.status_code == 404:
         return NotFound("There is nothing at this address.")
@@ -87,13 +100,19 @@ def _translated(error: HTTPException, limit_bytes: int) -> Exception:
         allowed = (error.headers or {}).get("allow", "")
         return MethodNotAllowed([method.strip() for method in allowed.split(",") if method.strip()])
     if error.status_code == 413:
-        return TooLarge(limit_bytes)
+        return TooLarge(parts_of(request).settings.max_body_bytes)
     if error.status_code == 400:
-        return _invalid(error)
+        return _invalid(error, request)
     return error
 
 
-def _invalid(error: HTTPException) -> SignalboxError:
+def _invalid(error: HTTPException, request: AnyRequest) -> SignalboxError:
     entries = cast("list[Mapping[str, Any]]", error.extra) if isinstance(error.extra, list) else []
-    faults = [Fault(str(entry.get("key", "")), str(entry.get("message", ""))) for entry in entries]
+    faults = [Fault(_as_sent(str(entry.get("key", "")), request), str(entry.get("message", ""))) for entry in entries]
     return InvalidInput(faults, "The parameters have faults.") if faults else MalformedInput(error.detail)
+
+
+def _as_sent(name: str, request: AnyRequest) -> str:
+    """What a caller calls the parameter that has this name in the handler."""
+    field = request.route_handler.parsed_fn_signature.parameters.get(name)
+    return name if field is None else getattr(field.kwarg_definition, "name", None) or name

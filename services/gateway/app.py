@@ -27,10 +27,12 @@ from libs.common.actions.installed import installed
 from libs.common.parts import Parts
 from libs.common.runtime import AsgiApp, Checks
 from libs.common.telemetry.metrics import observe_http
+from libs.common.telemetry.spans import around_request, traceparent_header
 from services.gateway import documents
-from services.gateway.answers import answer_problem, sending
+from services.gateway.answers import answer_problem, refuse_head, sending
 from services.gateway.auditing import answering
 from services.gateway.auth import Authenticator
+from services.gateway.cross_origin import CrossOrigin, answer_question
 from services.gateway.exporting import Exports
 from services.gateway.input_schemas import InputSchemas
 from services.gateway.key_identity import KeyIdentities
@@ -53,8 +55,10 @@ from services.gateway.routes import (
     execution_values,
     executions,
     jobs,
+    limits,
     live_socket,
     notifications,
+    queue,
     records,
     rerunning,
     running,
@@ -64,6 +68,7 @@ from services.gateway.routes import (
     secrets,
     testing,
     triggers,
+    usage,
     webhook_logs,
     webhook_secrets,
     webhook_trials,
@@ -73,16 +78,16 @@ from services.gateway.tenant_feed import TenantFeeds
 from services.gateway.tenant_states import TenantStates
 from services.gateway.token_identity import make_token_identities
 
-__all__ = ["GatewayParts", "GatewayService", "create_app"]
+__all__ = ["GatewayParts", "GatewayService", "create_app", "equip", "make_routes"]
 
 _UNKNOWN_ROUTE = "(unknown)"
 _REFUSED = frozenset({401, 403})
 _ROUTERS = (
     admin.ROUTER, api_keys.ROUTER, workflows.ROUTER, triggers.ROUTER, schedule_previews.ROUTER, schedules.ROUTER,
     scheduled_tasks.ROUTER, running.ROUTER, executions.ROUTER, controlling.ROUTER, rerunning.ROUTER, testing.ROUTER,
-    execution_log.ROUTER, execution_values.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER, records.ROUTER,
-    notifications.ROUTER, events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
-    webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER,
+    execution_log.ROUTER, execution_values.ROUTER, queue.ROUTER, jobs.ROUTER, secrets.ROUTER, collections.ROUTER,
+    records.ROUTER, notifications.ROUTER, events.ROUTER, approvals.ROUTER, action_types.ROUTER, live_socket.ROUTER,
+    webhook_secrets.ROUTER, webhook_logs.ROUTER, webhook_trials.ROUTER, limits.ROUTER, usage.ROUTER,
     audit.ROUTER, audit.PLATFORM_ROUTER, doctor.ROUTER,
 )  # fmt: skip
 _BODIES = (
@@ -104,6 +109,7 @@ _BODIES = (
     *webhook_secrets.BODIES,
     *webhook_logs.BODIES,
     *webhook_trials.BODIES,
+    *limits.BODIES,
 )
 
 
@@ -113,22 +119,35 @@ def create_app(
     """The gateway over these parts; without `live_streams` a stream merely looks once a second, without `key_uses`
     nobody writes when keys were used.
     """
-    app = _Gateway(
+    app = make_routes(parts.settings.max_body_bytes)
+    equip(app, parts, live_streams, key_uses)
+    return app
+
+
+def make_routes(max_body_bytes: int) -> Litestar:
+    """Every route and the API's description, over no parts yet."""
+    return _Gateway(
         route_handlers=[*_ROUTERS, documents.show_page, documents.show_start, documents.show_file],
         exception_handlers={HTTPException: answer_problem, Exception: answer_problem},
-        request_max_body_size=parts.settings.max_body_bytes,
+        request_max_body_size=max_body_bytes,
         openapi_config=documents.api_description(_BODIES),
         logging_config=None,
     )
+
+
+def equip(
+    app: Litestar, parts: GatewayParts, live_streams: LiveStreams | None = None, key_uses: KeyUses | None = None
+) -> None:
+    """From now on the routes work on these parts; the rest as for `create_app`."""
     app.state["parts"] = parts
     app.state["authenticator"] = _authenticator(parts, key_uses or KeyUses(parts.database))
+    app.state["pages"] = CrossOrigin(parts.settings.cors_origins)
     app.state["exports"] = Exports(parts.database)
     app.state["input_schemas"] = InputSchemas()
     streams = live_streams or LiveStreams("", parts.settings.live_streams)
     app.state["live_streams"] = streams
     app.state["refusals"] = Refusals(parts.database)
     app.state["tenant_feeds"] = TenantFeeds(parts.database, parts.clock, streams.followers)
-    return app
 
 
 class GatewayService:
@@ -137,6 +156,7 @@ class GatewayService:
     def __init__(self, parts: Parts) -> None:
         gateway = GatewayParts(parts.settings, parts.database, parts.acceptor, parts.vault, parts.clock)
         self._streams = LiveStreams(parts.settings.redis_url.reveal(), parts.settings.live_streams)
+        self._limiter = gateway.limits.limiter
         self._key_uses = KeyUses(parts.database)
         app = create_app(gateway, self._streams, self._key_uses)
         self._refusals: Refusals = app.state["refusals"]
@@ -147,14 +167,19 @@ class GatewayService:
     async def start(self) -> None:
         """Ready as soon as it listens. What third parties have wrong shows now, not with the first request."""
         installed()
+        self._limiter.start()
         self._key_uses.start()
 
-    async def stop(self) -> None:
-        """Live streams end and refusals are on record; other requests are the server's to finish."""
+    async def hang_up(self) -> None:
+        """Live streams end; other requests are the server's to finish."""
         await self._streams.close()
+
+    async def stop(self) -> None:
+        """Refusals and uses of keys are on record."""
         await self._refusals.close()
         await self._authenticator.close()
         await self._key_uses.stop()
+        await self._limiter.stop()
 
 
 def _authenticator(parts: GatewayParts, uses: KeyUses) -> Authenticator:
@@ -166,6 +191,11 @@ def _authenticator(parts: GatewayParts, uses: KeyUses) -> Authenticator:
         make_token_identities(settings, states, clock),
         ProxyIdentities(settings.identity_proxies, states) if settings.identity_proxies else None,
     )
+
+
+def _trace_of(place: str) -> dict[str, str]:
+    """What log lines say of the trace, if there is one."""
+    return {"trace_id": place[3:35]} if place else {}
 
 
 class _Gateway(Litestar):
@@ -181,7 +211,8 @@ class _Gateway(Litestar):
             return
         http = cast("HTTPScope", scope)
         status, started = 0, perf_counter()
-        send_with_headers = sending(http, cast("Send", send))
+        pages = cast("CrossOrigin", self.state["pages"])
+        send_with_headers = sending(http, cast("Send", send), pages.headers(http))
 
         async def send_and_look(message: Message) -> None:
             nonlocal status
@@ -191,12 +222,17 @@ class _Gateway(Litestar):
 
         request_id = cast("dict[str, Any]", http["state"])["request_id"]
         settings = cast("GatewayParts", self.state["parts"]).settings
-        with (
-            structlog.contextvars.bound_contextvars(request_id=request_id),
-            answering(http, settings.trusted_proxies, request_id) as asked,
-        ):
-            await super().__call__(http, receive, send_and_look)
-        route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
+        with around_request("gateway request", traceparent_header(http)) as span:
+            with (
+                structlog.contextvars.bound_contextvars(request_id=request_id, **_trace_of(span.place)),
+                answering(http, settings.trusted_proxies, request_id) as asked,
+            ):
+                if pages.is_question(http):
+                    await answer_question(send_and_look)
+                elif not await refuse_head(http, send_and_look, settings.max_header_bytes):
+                    await super().__call__(http, receive, send_and_look)
+            route = cast("str", http.get("path_template", "")) or _UNKNOWN_ROUTE
+            span.answered(http["method"], route, status)
         if status in _REFUSED:
             cast("Refusals", self.state["refusals"]).note(asked, status, f"{http['method']} {route}")
         observe_http("gateway", http["method"], route, status, perf_counter() - started)

@@ -78,8 +78,9 @@ async def note(
     what = msgspec.json.encode(changes(_plain(before), _plain(after))).decode()
     logs = [caller.tenant_id] if caller is not None else [PLATFORM, *([] if tenant_id is None else [tenant_id])]
     actor = claimed_actor(asked) if caller is None else caller.actor
+    credential = "platform" if caller is None else caller.credential
     rows = [
-        AuditRow(log, new_id(), kind, str(subject), actor, _credential(caller), asked.address, asked.request_id, what)
+        AuditRow(log, new_id(), kind, str(subject), actor, credential, asked.address, asked.request_id, what)
         for log in logs
     ]
     await insert_audit_rows(connection, rows)
@@ -89,12 +90,6 @@ def claimed_actor(asked: Asked) -> str | None:
     """Whom `X-User-ID` names, if it can be kept."""
     actor = asked.header(b"x-user-id").strip()
     return actor if actor and actor.isprintable() and len(actor) <= _ACTOR_CHARACTERS else None
-
-
-def _credential(caller: Caller | None) -> str:
-    if caller is None:
-        return "platform"
-    return "token" if caller.key_id is None else str(caller.key_id)
 
 
 def _plain(state: object) -> object:

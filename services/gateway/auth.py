@@ -1,8 +1,9 @@
 """Who may do what: from the headers of a request to a tenant and a role.
 
 The order of the checks is part of the contract: no or bad credential 401, no `X-Tenant-ID` 400, a tenant that the
-credential is not for 403 (also one that does not exist: nobody learns which do), a suspended tenant 403, a role too
-weak 403. Another tenant's resource is not decided here: queries are scoped, so it is simply not found.
+credential is not for 403 (also one that does not exist: nobody learns which do), a suspended tenant 403, a tenant that
+calls too often 429, a role too weak 403. Another tenant's resource is not decided here: queries are scoped, so it is
+simply not found.
 """
 
 from typing import cast
@@ -53,7 +54,8 @@ class Authenticator:
             raise Forbidden("This credential is not for that tenant.")
         _check_status(identity)
         actor = identity.user or _checked_actor(presented.actor)
-        return Caller(identity.tenant_id, identity.role, identity.key_id, actor, identity.scopes)
+        shown = str(identity.key_id) if identity.key_id is not None else identity.means
+        return Caller(identity.tenant_id, identity.role, identity.key_id, actor, identity.scopes, shown)
 
     async def close(self) -> None:
         """Nothing is looked up in the background any more."""
@@ -149,6 +151,7 @@ def actor_of(request: AnyRequest) -> str | None:
 async def _admit(connection: AnyConnection, *, writes: bool) -> Caller:
     caller = await _identify(connection)
     check_scope(caller, connection, writes=writes)
+    await cast("GatewayParts", connection.app.state["parts"]).limits.admit_call(caller.tenant_id)
     return caller
 
 

@@ -40,10 +40,10 @@ PLATFORM_SECURITY: list[dict[str, list[str]]] = [{"platform": []}]
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """The error answers of a handler, for its description. 401, 410 (of an erased tenant) and 503 may always come."""
+    """The error answers of a handler, for its description. 401, 410 (an erased tenant), 429 and 503 may always come."""
     return {
         status: ResponseSpec(Problem, generate_examples=False, media_type=CONTENT_TYPE, description="Problem document")  # pyright: ignore[reportArgumentType]
-        for status in (401, *statuses, 410, 503)
+        for status in (401, *statuses, 410, 429, 503)
     }
 
 
@@ -91,6 +91,7 @@ def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
         tags=[
             Tag("Workflows"),
             Tag("Executions"),
+            Tag("Queue"),
             Tag("Triggers"),
             Tag("Scheduled tasks"),
             Tag("Webhook calls"),
@@ -101,6 +102,7 @@ def api_description(bodies: Sequence[type[msgspec.Struct]]) -> OpenAPIConfig:
             Tag("Notifications"),
             Tag("Secrets"),
             Tag("API keys"),
+            Tag("Usage"),
             Tag("Audit"),
             Tag("Platform"),
         ],

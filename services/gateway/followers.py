@@ -19,6 +19,9 @@ from libs.common.telemetry import metrics
 KEEP_ALIVE_SECONDS = 15.0
 CHECK_SECONDS = 3.0
 
+MOST_STRANGERS = 1_000
+"""Sockets of one process that have not said whose they are."""
+
 Check = Callable[[], Awaitable[object]]
 """Raises `Unauthenticated` or `Forbidden` when the follower may not go on."""
 
@@ -31,6 +34,7 @@ class Followers:
         self._feed: LiveFeed | None = None
         self._connecting = asyncio.Lock()
         self._numbers: Counter[UUID] = Counter()
+        self._strangers = 0
         self._none_left = asyncio.Event()
         self._none_left.set()
         self.closing = asyncio.Event()
@@ -52,6 +56,17 @@ class Followers:
             self._numbers += Counter()  # forgets tenants without any
             if not self._numbers:
                 self._none_left.set()
+
+    @contextmanager
+    def greet(self) -> Generator[None]:
+        """One more socket that has not said whose it is, until it has. Raises `RateLimited` when there are many."""
+        if self._strangers >= MOST_STRANGERS:
+            raise RateLimited("Many have opened a socket and not said who they are; come back later.")
+        self._strangers += 1
+        try:
+            yield
+        finally:
+            self._strangers -= 1
 
     async def feed(self) -> LiveFeed | None:
         """The one feed of this process; None when everything ends."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -12,6 +12,8 @@ from libs.common.clock import Clock
 _MOST = 10_000
 
 Value = TypeVar("Value")
+Means: TypeAlias = Literal["key", "token", "proxy"]
+"""An API key, a token of an identity provider, or the word of a trusted proxy."""
 
 
 class Presented(msgspec.Struct, frozen=True):
@@ -33,7 +35,7 @@ class Presented(msgspec.Struct, frozen=True):
 
 class Identity(msgspec.Struct, frozen=True):
     """Somebody who has shown who they are. `scopes`: None for all that the role allows; `user`: who it is by the
-    credential itself, which counts more than `X-User-ID`.
+    credential itself, which counts more than `X-User-ID`; `means`: how they have shown it.
     """
 
     tenant_id: UUID
@@ -43,6 +45,7 @@ class Identity(msgspec.Struct, frozen=True):
     key_id: UUID | None = None
     scopes: Sequence[str] | None = None
     user: str | None = None
+    means: Means = "key"
 
     def is_for(self, tenant: str) -> bool:
         """Whether that is the id or the slug of its tenant."""

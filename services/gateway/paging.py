@@ -96,10 +96,11 @@ def page(
     """The rows that were read as a page; `position` gives what the next page starts after."""
     shown = rows[: wanted.limit]
     more = len(rows) > wanted.limit
-    return Page([show(row) for row in shown], _make_cursor(str(position(shown[-1]))) if more else None)
+    return Page([show(row) for row in shown], make_cursor(str(position(shown[-1]))) if more else None)
 
 
-def _make_cursor(position: str) -> str:
+def make_cursor(position: str) -> str:
+    """What stands for that position in a list."""
     return base64.urlsafe_b64encode(position.encode()).decode().rstrip("=")
 
 

@@ -45,4 +45,4 @@ class ProxyIdentities:
         user = (presented.proxied_user or "").strip()
         if not user or len(user) > _USER_CHARACTERS or not user.isprintable():
             raise Forbidden("The proxy names no user: X-Signalbox-User.")
-        return Identity(state.id, state.slug, state.status, role, user=user)
+        return Identity(state.id, state.slug, state.status, role, user=user, means="proxy")

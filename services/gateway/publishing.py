@@ -68,14 +68,15 @@ def check_definition(raw: object) -> Definition:
 
 
 async def create_workflow(parts: GatewayParts, caller: Caller, raw: Mapping[str, Any]) -> Published:
-    """Store version 1. Raises `InvalidInput`, or `Conflict` when the name is taken."""
+    """Store version 1. Raises `InvalidInput`, `QuotaExceeded`, or `Conflict` when the name is taken."""
     document, workflow_id = without_read_only(raw), new_id()
     async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         definition = await _checked(connection, caller, workflow_id, document)
-        await workflow_table.insert_workflow(
-            connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled
-        )
-        made = await store_version(parts, caller, connection, workflow_id, 1, document, definition)
+        async with parts.limits.making(connection, caller.tenant_id, definition):
+            await workflow_table.insert_workflow(
+                connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled
+            )
+            made = await store_version(parts, caller, connection, workflow_id, 1, document, definition)
         published = await _published(connection, caller, workflow_id, made)
         await note(connection, "workflow.created", workflow_id, None, published.workflow.definition)
         return published
@@ -94,7 +95,8 @@ async def change_workflow(
         await workflow_table.advance_workflow(
             connection, caller.tenant_id, workflow_id, definition.name, enabled=definition.enabled, version=version
         )
-        made = await store_version(parts, caller, connection, workflow_id, version, document, definition)
+        async with parts.limits.making(connection, caller.tenant_id, definition):
+            made = await store_version(parts, caller, connection, workflow_id, version, document, definition)
         published = await _published(connection, caller, workflow_id, made)
         await note(connection, "workflow.changed", workflow_id, stored.definition, published.workflow.definition)
     fired.tell(parts.acceptor)

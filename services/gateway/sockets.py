@@ -16,7 +16,7 @@ from litestar.datastructures import State
 from litestar.exceptions import WebSocketDisconnect
 
 from libs.common.domain.faults import struct_faults
-from libs.common.errors import InvalidInput, MalformedInput, SignalboxError, Unavailable
+from libs.common.errors import InvalidInput, MalformedInput, RateLimited, SignalboxError, Unavailable
 from libs.common.problems import STATUSES
 from services.gateway.bodies import parse_object
 from services.gateway.cursors import read_cursor
@@ -78,8 +78,11 @@ def read_message(text: str) -> Message:
 class Session:
     """One accepted socket, from its first subscription to its end."""
 
-    def __init__(self, socket: AnySocket, feed: TenantFeed, check: Check, closing: asyncio.Event) -> None:
-        self._socket, self._feed, self._check, self._closing = socket, feed, check, closing
+    def __init__(
+        self, socket: AnySocket, feed: TenantFeed, check: Check, admit: Check, closing: asyncio.Event
+    ) -> None:  # fmt: skip
+        """`admit`: raises `RateLimited` for whoever says more than its tenant may call."""
+        self._socket, self._feed, self._check, self._admit, self._closing = socket, feed, check, admit, closing
         self._subscriber = Subscriber()
 
     async def run(self, first: Message | None) -> Ending:
@@ -120,7 +123,8 @@ class Session:
             message = read_message(said) if isinstance(said, str) else said
             told = message.last_event_id
             cursor = None if told is None else read_cursor(told)
-        except (InvalidInput, MalformedInput) as error:
+            await self._admit()
+        except (InvalidInput, MalformedInput, RateLimited) as error:
             faults = error.faults if isinstance(error, InvalidInput) else ()
             self._subscriber.put(_encode({"type": "error", "detail": error.detail, "errors": faults}))
             return

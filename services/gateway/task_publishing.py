@@ -41,11 +41,13 @@ async def create_task(parts: GatewayParts, caller: Caller, raw: Mapping[str, Any
     document, task_id = _without_read_only(raw), new_id()
     async with parts.database.for_tenant(caller.tenant_id).transaction() as connection:
         task = await _checked(connection, caller, document)
-        await workflow_table.insert_workflow(
-            connection, caller.tenant_id, task_id, task.definition.name, enabled=task.definition.enabled, kind="task"
-        )
-        await note(connection, "scheduled_task.created", task_id, None, document)
-        return await _stored(parts, caller, connection, task_id, 1, document, task)
+        async with parts.limits.making(connection, caller.tenant_id, task.definition):
+            await workflow_table.insert_workflow(
+                connection, caller.tenant_id, task_id, task.definition.name, enabled=task.definition.enabled,
+                kind="task",
+            )  # fmt: skip
+            await note(connection, "scheduled_task.created", task_id, None, document)
+            return await _stored(parts, caller, connection, task_id, 1, document, task)
 
 
 async def change_task(
@@ -63,7 +65,8 @@ async def change_task(
         await workflow_table.advance_workflow(
             connection, caller.tenant_id, task_id, name, enabled=enabled, version=version
         )
-        stored = await _stored(parts, caller, connection, task_id, version, document, task)
+        async with parts.limits.making(connection, caller.tenant_id, task.definition):
+            stored = await _stored(parts, caller, connection, task_id, version, document, task)
         await note(connection, "scheduled_task.changed", task_id, old.document, document)
     fired.tell(parts.acceptor)
     return stored

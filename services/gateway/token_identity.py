@@ -60,7 +60,8 @@ class TokenIdentities:
         role = strongest_role(_texts(_claim(claims, self._rules.role_claim)))
         if role is None:
             raise Forbidden("This credential has no role here.")
-        return Identity(state.id, state.slug, state.status, role, user=_user(claims, self._rules.user_claim))
+        user = _user(claims, self._rules.user_claim)
+        return Identity(state.id, state.slug, state.status, role, user=user, means="token")
 
     async def close(self) -> None:
         """No keys are read any more."""

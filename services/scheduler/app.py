@@ -1,21 +1,27 @@
 """The scheduler service: the only one that waits for time. Any number of them share the work; there is no leader."""
 
 from libs.common.accept import Announcer
+from libs.common.limits.plans import Plans
 from libs.common.parts import Parts
 from libs.common.runtime import Checks
 from libs.common.telemetry import metrics
 from services.scheduler.arrears import Arrears
 from services.scheduler.backfills import Backfills
+from services.scheduler.dispatch import Dispatch
 from services.scheduler.erasing import Erasing
 from services.scheduler.firing import Firing
 from services.scheduler.housekeeping import Housekeeping
 from services.scheduler.intake import Intake
 from services.scheduler.jobs import Jobs
+from services.scheduler.limit_watch import LimitWatch
 from services.scheduler.loop import Loop
+from services.scheduler.metering import Metering
 from services.scheduler.rescue import Rescue
+from services.scheduler.retention import Retention
 from services.scheduler.slots import Slots
 from services.scheduler.turns import Turns
 from services.scheduler.waking import Waking
+from services.scheduler.watching import Watching
 
 
 class SchedulerService:
@@ -25,10 +31,13 @@ class SchedulerService:
 
     def __init__(self, parts: Parts) -> None:
         metrics.show_schedules(parts.settings.schedule_series)
-        self._announcer = Announcer(parts.bus)
+        self._announcer = Announcer(parts.bus, parts.windows)
+        dispatch = [] if parts.windows is None else [Dispatch(parts.database, parts.windows, self._announcer)]
+        plans = Plans(parts.settings)
         self._intake, self._drain_seconds = Intake(parts), parts.settings.drain_seconds
         self._loop = Loop(
             [
+                *dispatch,
                 Firing(parts.database, parts.acceptor),
                 Turns(parts.database, parts.acceptor),
                 Arrears(parts.database, parts.acceptor),
@@ -39,6 +48,10 @@ class SchedulerService:
                 Slots(parts.database),
                 Erasing(parts.database, parts.settings.cache_seconds),
                 Housekeeping(parts.database, parts.clock, parts.settings.audit_days),
+                Metering(parts.database),
+                Retention(parts.database, plans, parts.clock),
+                LimitWatch(parts.database, parts.acceptor, plans, parts.clock),
+                Watching(parts.database, parts.vault, parts.acceptor, parts.clock, parts.settings.watch_seconds),
             ]
         )
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}
@@ -47,6 +60,9 @@ class SchedulerService:
         """All duties begin."""
         self._loop.start()
         self._intake.start()
+
+    async def hang_up(self) -> None:
+        """Nothing: nobody is connected."""
 
     async def stop(self) -> None:
         """Every duty ends the batch it is at; messages in hand are done or go back."""

@@ -1,5 +1,5 @@
 """Duty: day partitions made ahead; idempotency keys, ids of events and of webhook deliveries, results of local actions,
-worker rows, audit rows, waits for events and runs of schedules that are out of date, gone.
+worker rows, audit rows, waits for events, runs of schedules and warnings that are out of date, gone.
 """
 
 from datetime import timedelta
@@ -14,6 +14,7 @@ from libs.common.db.local_results import forget_old_results
 from libs.common.db.partitions import make_partitions
 from libs.common.db.pool import Database
 from libs.common.db.schedule_runs import forget_runs_of_gone
+from libs.common.db.tenant_limits import forget_old_warnings
 from libs.common.db.workers import forget_old_workers
 
 
@@ -38,6 +39,7 @@ class Housekeeping:
             await forget_old_workers(connection)
             await forget_idle_waits(connection)
             await forget_runs_of_gone(connection)
+            await forget_old_warnings(connection)
         async with self._database.transaction() as connection:
             await forget_old_audit_rows(connection, self._clock.now() - timedelta(days=self._audit_days))
         return False

@@ -22,7 +22,6 @@ import structlog
 from libs.common.accept import Acceptor
 from libs.common.bus.connect import consume_exchange
 from libs.common.bus.protocol import Consumer, Delivery
-from libs.common.clock import random_token
 from libs.common.db.events import EventIdTaken
 from libs.common.db.group_commit import RefusedWrite
 from libs.common.db.pool import Database
@@ -34,7 +33,7 @@ from libs.common.json_input import check_unique_names, decode_json
 from libs.common.parts import Parts
 from libs.common.sent_events import new_events, read_events
 from libs.common.telemetry import metrics
-from libs.common.telemetry.tracing import child_of, format_traceparent, new_trace, parse_traceparent
+from libs.common.telemetry.spans import Around, around_request, is_on, place_of_request
 
 TENANT_HEADER = "X-Tenant-ID"
 TENANT_FIELD = "tenant_id"
@@ -90,11 +89,17 @@ class Intake:
             await self._consumer.stop(seconds)
 
     async def _handle(self, message: Delivery) -> None:
+        given = _texts(message.headers).get("traceparent", "") if is_on() else ""
+        with around_request("receive events", given, "consumer") as span:
+            await self._take(message, span)
+
+    async def _take(self, message: Delivery, span: Around) -> None:
         try:
             events = await self._patiently(lambda: self._read(message))
             raised = await self._patiently(lambda: _raise(self._acceptor, events))
         except Refused as error:
             metrics.count_exchange_message(error.check)
+            span.failed(error.check)
             _log.warning(
                 "event message refused", check=error.check, reason=error.detail, message_id=message.message_id[:255],
                 faults=[f"{fault.path}: {fault.message}" for fault in error.faults[:_SHOWN_FAULTS]],
@@ -138,9 +143,8 @@ class Intake:
             raise Refused("unknown_tenant", f"there is no tenant {named[:100]!r}")
         if tenant.status != "active":
             raise Refused("suspended_tenant", f"the tenant {tenant.slug} is suspended")
-        return new_events(
-            sent, tenant.id, "bus", key=message.message_id or None, traceparent=_traceparent(headers)
-        )  # fmt: skip
+        place = place_of_request(headers.get("traceparent", ""))
+        return new_events(sent, tenant.id, "bus", key=message.message_id or None, traceparent=place)
 
 
 _NEEDS_ID = "is required, here or as the message's message_id: a message may come twice"
@@ -226,8 +230,3 @@ def _as_id(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
-
-
-def _traceparent(headers: Mapping[str, str]) -> str:
-    parent = parse_traceparent(headers.get("traceparent", ""))
-    return format_traceparent(child_of(parent, random_token(8)) if parent else new_trace(random_token(24)))

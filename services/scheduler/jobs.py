@@ -7,14 +7,14 @@ import msgspec
 
 from libs.common.accept import Announcer
 from libs.common.bus.messages import Ready
-from libs.common.clock import new_id, random_token
+from libs.common.clock import id_time, new_id
 from libs.common.db.controlling import cancel_executions
 from libs.common.db.jobs import JobFilter, OpenJob, advance_job, claim_job, next_executions
 from libs.common.db.pool import Connection, Database
 from libs.common.db.rerunning import Repeatable, find_repeatable, repeat_execution
 from libs.common.db.workflows import find_version
 from libs.common.domain.workflow import Definition, action_places
-from libs.common.telemetry.tracing import format_traceparent, new_trace
+from libs.common.telemetry.spans import first_place, record_beginning
 
 _BATCH = 100
 
@@ -67,11 +67,13 @@ async def _repeat_all(connection: Connection, job: OpenJob, ids: Sequence[UUID])
         actions = places[version]
         if actions is None:
             continue
-        fresh_id, traceparent = new_id(), format_traceparent(new_trace(random_token(24)))
+        fresh_id = new_id()
+        traceparent = first_place(fresh_id)
         await repeat_execution(
             connection, job.tenant_id, execution_id, new_id=fresh_id, version=source.version,
             input_json=source.input, actor=job.actor, traceparent=traceparent, actions=actions,
         )  # fmt: skip
+        record_beginning("repeat", traceparent, id_time(fresh_id), tenant=job.tenant_id, execution=fresh_id)
         ready.append(Ready(job.tenant_id, fresh_id, 0, source.workflow_id, source.version, b"", traceparent))
     return ready
 

@@ -11,6 +11,7 @@ from libs.common.db.executions import wake_due_executions
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.telemetry import metrics
+from libs.common.telemetry.states import BUS_CONNECTED, BUS_READY
 
 _BATCH = 500
 _BACKLOG_MESSAGES = 20
@@ -46,7 +47,9 @@ class Waking:
         try:
             ready = await self._bus.depth()
         except Unavailable:
-            metrics.set_bus_state(connected=False)
+            BUS_CONNECTED.tell(0)
+            BUS_READY.tell(None)
             return None
-        metrics.set_bus_state(connected=self._bus.connected, ready=ready)
+        BUS_CONNECTED.tell(self._bus.connected)
+        BUS_READY.tell(ready)
         return _PATIENCE_SECONDS if ready > _BACKLOG_MESSAGES else 0.0

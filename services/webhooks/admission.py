@@ -7,17 +7,19 @@ from math import ceil
 
 import msgspec
 
-from libs.common.cache.rates import RateLimiter
 from libs.common.errors import (
     Forbidden,
+    LimitShown,
     MethodNotAllowed,
     NotFound,
+    QuotaExceeded,
     RateLimited,
     SignalboxError,
     TenantSuspended,
     TooLarge,
     UnsupportedType,
 )
+from libs.common.limits.limiter import Limiter, check_room
 from libs.common.webhook_payloads import check_readable, media_type
 from services.webhooks.address import is_from, is_origin_allowed, networks_of
 from services.webhooks.call import Call, Receive, read_body
@@ -50,10 +52,15 @@ def refused_by_head(trigger: WebhookTrigger, call: Call) -> Refused | None:
 
 async def read_whole(trigger: WebhookTrigger, call: Call, receive: Receive, most_bytes: int) -> bytes | Refused:
     """The body, if it is not too large and comes to its end."""
+    ours, theirs = min(trigger.config.max_bytes, most_bytes), trigger.limits.payload_bytes
     try:
-        return await read_body(call, receive, min(trigger.config.max_bytes, most_bytes))
+        return await read_body(call, receive, ours if theirs is None else min(ours, theirs))
+    except TooLarge as error:
+        if theirs is None or theirs >= ours:
+            return Refused("size", error)
+        return Refused("size", TooLarge(theirs, LimitShown("payload_bytes", theirs)))
     except SignalboxError as error:
-        return Refused("size" if isinstance(error, TooLarge) else "body", error)
+        return Refused("body", error)
 
 
 def refused_by_type(trigger: WebhookTrigger, call: Call, body: bytes) -> Refused | None:
@@ -70,12 +77,31 @@ def refused_by_type(trigger: WebhookTrigger, call: Call, body: bytes) -> Refused
     return None
 
 
-async def refused_by_rate(trigger: WebhookTrigger, rates: RateLimiter, body: bytes) -> Refused | None:
-    """Whether the trigger has had its number of calls. Costs a trigger without a rate nothing."""
-    if trigger.rate is None:
-        return None
+async def refused_by_rate(trigger: WebhookTrigger, limiter: Limiter, body: bytes) -> Refused | None:
+    """Whether the trigger or its tenant has had its number of calls. Costs one without a rate nothing."""
     row, rate = trigger.row, trigger.rate
-    wait = await rates.take(f"{row.tenant_id}:{row.id}", rate.calls, rate.seconds)
-    if wait <= 0:
+    if rate is not None:
+        wait = await limiter.shared.take(f"{row.tenant_id}:{row.id}", rate.calls, rate.seconds)
+        if wait > 0:
+            error = RateLimited("This address takes no more calls at present.", max(1, ceil(wait)))
+            return Refused("rate", error, body)
+    if trigger.limits.webhook_rate is None:
         return None
-    return Refused("rate", RateLimited("This address takes no more calls at present.", max(1, ceil(wait))), body)
+    try:
+        await limiter.rates.take(row.tenant_id, trigger.limits, "webhook_rate")
+    except RateLimited as error:
+        return Refused("rate", error, body)
+    return None
+
+
+async def refused_by_room(trigger: WebhookTrigger, limiter: Limiter, body: bytes) -> Refused | None:
+    """Whether the tenant has as much in flight, or stored, as it may. Costs one without these limits nothing."""
+    row, limits = trigger.row, trigger.limits
+    if limits.stored_bytes is None and limits.executions_in_flight is None:
+        return None
+    try:
+        check_room(limits, row.stored_bytes)
+        await limiter.in_flight.admit(row.tenant_id, limits)
+    except (RateLimited, QuotaExceeded) as error:
+        return Refused("limit", error, body)
+    return None

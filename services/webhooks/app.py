@@ -14,23 +14,23 @@ from structlog.contextvars import bind_contextvars
 
 from libs.common.clock import new_id
 from libs.common.errors import SignalboxError
+from libs.common.limits.limiter import Limiter
 from libs.common.parts import Parts
 from libs.common.problems import problem_for
 from libs.common.runtime import AsgiApp, Checks
 from libs.common.security.webhook_auth.making import Surroundings
 from libs.common.settings import Networks
 from libs.common.telemetry import metrics
+from libs.common.telemetry.spans import around_request, traceparent_header
 from services.webhooks.address import split_path
 from services.webhooks.call import Call, Send, read_call
 from services.webhooks.door import Door
 from services.webhooks.endings import Endings
 from services.webhooks.ingress import Ingress
-from services.webhooks.rates import SharedRates
 from services.webhooks.secret_uses import SecretUses
 from services.webhooks.spool import Spool
 from services.webhooks.triggers import TriggerCache
 
-_ROUTE = "/webhooks/{trigger_id}"
 _MAX_REQUEST_ID = 128
 _WRITE_SECONDS = 60.0
 """So often what samples of refused calls do not stand for yet is written."""
@@ -45,13 +45,15 @@ class WebhooksService:
         self._door = Door(parts.acceptor, spool, parts.database_answers)
         surroundings = Surroundings(settings.public_url, tuple(settings.trusted_proxies))
         self._uses = SecretUses(parts.database)
+        self._limiter = Limiter(settings, parts.database, parts.clock)
         triggers = TriggerCache(
-            parts.database, parts.vault, settings.cache_seconds, surroundings, self._uses, settings.webhook_rate,
-            outlives=spool is not None,
+            parts.database, parts.vault, settings.cache_seconds, surroundings, self._uses, self._limiter.plans,
+            settings.webhook_rate, outlives=spool is not None,
         )  # fmt: skip
-        self._rates = SharedRates(settings.redis_url.reveal())
         self._endings = Endings(parts.database, settings.redis_url.reveal())
-        self._ingress = Ingress(triggers, self._door, parts.clock, self._rates, self._endings, settings.max_body_bytes)
+        self._ingress = Ingress(
+            triggers, self._door, parts.clock, self._limiter, self._endings, settings.max_body_bytes
+        )  # fmt: skip
         self._writing: asyncio.Task[None] | None = None
         self.app: AsgiApp = create_app(self._ingress, settings.max_header_bytes, settings.trusted_proxies)
         self.checks: Checks = {"database": parts.database_answers}
@@ -60,7 +62,11 @@ class WebhooksService:
         """Ready as soon as it listens."""
         self._door.start()
         self._uses.start()
+        self._limiter.start()
         self._writing = asyncio.get_running_loop().create_task(self._keep_writing())
+
+    async def hang_up(self) -> None:
+        """Nothing: who waits for an answer waits a bounded time."""
 
     async def stop(self) -> None:
         """The server has let every request end before. What samples do not stand for yet is written."""
@@ -70,7 +76,7 @@ class WebhooksService:
         await self._write_due()
         await self._uses.stop()
         await self._door.stop()
-        await self._rates.close()
+        await self._limiter.stop()
         await self._endings.close()
 
     async def _keep_writing(self) -> None:
@@ -90,20 +96,25 @@ def create_app(ingress: Ingress, max_header_bytes: int, trusted: Networks) -> As
     """The ASGI application of the service. `trusted`: where our own proxies are."""
 
     async def webhooks(scope: Any, receive: Any, send: Any) -> None:
-        started, method = perf_counter(), str(scope["method"])
+        started, method, traceparent = perf_counter(), str(scope["method"]), ""
         request_id = str(new_id())
-        try:
-            call = read_call(scope, max_header_bytes, trusted)
-            request_id = _request_id(call, request_id)
-            bind_contextvars(request_id=request_id, trace_id=call.header("traceparent")[3:35])
-            place, token = split_path(call.path)
-            reply = await ingress.handle(call, place, token, receive, request_id)
-            status, headers, body = reply.status, dict(reply.headers), reply.body
-        except Exception as error:  # noqa: BLE001 - every error has its answer; the unexpected ones are logged there
-            status, headers, body = problem_for(error, request_id)
-        headers["x-request-id"] = request_id
-        await _send(send, status, headers, b"" if method == "HEAD" else body)
-        metrics.observe_http("webhooks", method, _ROUTE, status, perf_counter() - started)
+        with around_request("webhook call", traceparent_header(scope)) as span:
+            try:
+                call = read_call(scope, max_header_bytes, trusted)
+                request_id = _request_id(call, request_id)
+                traceparent = span.place or call.header("traceparent")
+                bind_contextvars(request_id=request_id, trace_id=traceparent[3:35])
+                place, token = split_path(call.path)
+                reply = await ingress.handle(call, place, token, receive, request_id)
+                status, headers, body = reply.status, dict(reply.headers), reply.body
+            except Exception as error:  # noqa: BLE001 - each has its answer; the unexpected ones are logged there
+                status, headers, body = problem_for(error, request_id)
+                if status >= 500:  # the others are counted by the check that refused them
+                    metrics.count_webhook_call("unavailable" if status == 503 else "internal")
+            headers["x-request-id"] = request_id
+            await _send(send, status, headers, b"" if method == "HEAD" else body)
+            span.answered(method, metrics.WEBHOOK_ROUTE, status)
+        metrics.observe_http("webhooks", method, metrics.WEBHOOK_ROUTE, status, perf_counter() - started, traceparent)
 
     return webhooks
 

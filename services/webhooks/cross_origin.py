@@ -1,4 +1,6 @@
-"""Calls from pages in browsers (CORS): what a browser is told before it lets a page call, or see an answer."""
+"""Calls from pages in browsers (CORS): what a browser is told before it lets a page call, or see an answer. A trigger
+that names no origins says nothing: pages are none of its callers. `*` is for any.
+"""
 
 from libs.common.domain.trigger import WebhookConfig
 from services.webhooks.address import is_origin_allowed
@@ -24,9 +26,9 @@ def options(config: WebhookConfig, call: Call) -> Reply:
 def seen_by_pages(config: WebhookConfig, call: Call) -> dict[str, str]:
     """The headers that let a page see the answer; none for callers that are no browser, or of another origin."""
     origin = call.header("origin")
-    if not origin or not is_origin_allowed(origin, config.origins):
+    if not origin or not config.origins or not is_origin_allowed(origin, config.origins):
         return {}
-    if not config.origins or "*" in config.origins:
+    if "*" in config.origins:
         return {"access-control-allow-origin": "*", "access-control-expose-headers": "Location"}
     return {
         "access-control-allow-origin": origin, "access-control-expose-headers": "Location", "vary": "Origin",

@@ -17,6 +17,8 @@ from libs.common.db.accepting import CallRow
 from libs.common.db.group_commit import RefusedWrite
 from libs.common.errors import Unavailable
 from libs.common.runtime import Check
+from libs.common.telemetry.metrics import count_spooled
+from libs.common.telemetry.states import BREAKER
 from services.webhooks.spool import Spool
 
 _LOOK_SECONDS = 1.0
@@ -69,6 +71,7 @@ class Door:
 
     def start(self) -> None:
         """Deliver what is spooled, by us or by a process that died, whenever PostgreSQL is there."""
+        BREAKER.tell(0, "database")
         if self._spool is not None:
             self._delivering = asyncio.get_running_loop().create_task(self._keep_delivering(self._spool))
 
@@ -83,6 +86,7 @@ class Door:
     async def _append(self, call: Spooled) -> None:
         assert self._spool is not None  # _went_away has raised otherwise
         await self._spool.append(call)
+        count_spooled("spooled", 1)
 
     def _went_away(self, error: Unavailable) -> None:
         """From now on nobody waits for PostgreSQL. Raises the error when there is no spool."""
@@ -91,6 +95,7 @@ class Door:
         if not self._is_away:
             _log.warning("PostgreSQL is away; calls go to the spool", reason=error.detail)
         self._is_away = True
+        BREAKER.tell(1, "database")
 
     async def _keep_delivering(self, spool: Spool) -> None:
         while True:
@@ -110,12 +115,18 @@ class Door:
         if delivered:
             _log.info("calls of the spool are delivered", calls=delivered)
         if not spool.has_files():
-            self._is_away = False  # nothing is there that would show it; the next call will
+            self._is_there()  # nothing has shown it; the next call will
 
     async def _store(self, calls: Sequence[Spooled]) -> int:
         results = await self.acceptor.deliver(calls)
         refused = [result for result in results if isinstance(result, RefusedWrite)]
         if failed := next((one for one in results if isinstance(one, BaseException) and one not in refused), None):
             raise failed
-        self._is_away = False
+        count_spooled("refused", len(refused))
+        count_spooled("delivered", len(calls) - len(refused))
+        self._is_there()
         return len(refused)
+
+    def _is_there(self) -> None:
+        self._is_away = False
+        BREAKER.tell(0, "database")

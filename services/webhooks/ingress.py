@@ -1,7 +1,8 @@
 """What happens to a webhook call: find the trigger, check the call, commit it, answer.
 
     exists 404 ─ enabled 404 ─ suspended 403 ─ method 405 ─ address 403 ─ origin 403 ─ size 413 ─ type 415 ─ rate 429
-    ─ credential 401 ─ duplicate (the first answer again) ─ body 400 ─ schema 422 ─ conditions 202 ─▶ execution, 202
+    ─ credential 401 ─ duplicate (the first answer again) ─ body 400 ─ schema 422 ─ conditions 202 ─ limit 402, 429
+    ─▶ execution, 202
 
 Every call to a trigger that exists is on record with what became of it before it is answered (of a flood of refused
 ones a sample, see `refusals`); an accepted one in the same commit as its execution. The body is checked against its
@@ -17,22 +18,29 @@ import msgspec
 import structlog
 
 from libs.common.accept import Arrival, NewExecution
-from libs.common.cache.rates import RateLimiter
-from libs.common.clock import Clock, new_id, random_token
+from libs.common.clock import Clock, new_id
 from libs.common.db.accepting import CallRow
 from libs.common.db.execution_ends import Ended
 from libs.common.db.webhook_calls import CallAnswer
 from libs.common.domain.events import NewEvent
 from libs.common.errors import NotFound, SignalboxError, TooLarge, Unauthenticated
+from libs.common.limits.limiter import Limiter
 from libs.common.problems import STATUSES
 from libs.common.security.webhook_auth.scheme import Challenge
 from libs.common.telemetry import metrics
-from libs.common.telemetry.tracing import format_traceparent, new_trace, parse_traceparent
+from libs.common.telemetry.spans import place_of_request
 from libs.common.webhook_payloads import NOTHING, Payload, read_payload
 from libs.common.webhook_rules import ACCEPTED, Judged, call_data, event_data, input_json, judge, scope_of
 from services.webhooks import answers
 from services.webhooks.address import is_called
-from services.webhooks.admission import Refused, read_whole, refused_by_head, refused_by_rate, refused_by_type
+from services.webhooks.admission import (
+    Refused,
+    read_whole,
+    refused_by_head,
+    refused_by_rate,
+    refused_by_room,
+    refused_by_type,
+)
 from services.webhooks.answers import Reply
 from services.webhooks.call import Call, Receive
 from services.webhooks.checks import authenticate, without_credentials
@@ -58,6 +66,10 @@ class Visit(msgspec.Struct, frozen=True):
     started: float
     request_id: str
 
+    def count(self, outcome: str) -> None:
+        """It is answered so."""
+        metrics.count_webhook_call(outcome, self.trigger.row.tenant_id)
+
     def row(self, outcome: str, status: int, body: bytes | None, **more: Any) -> CallRow:
         """As it is logged."""
         row, kept = self.trigger.row, self.kept
@@ -73,10 +85,10 @@ class Ingress:
     """Judges calls and commits them."""
 
     def __init__(
-        self, triggers: TriggerCache, door: Door, clock: Clock, rates: RateLimiter, endings: Endings,
+        self, triggers: TriggerCache, door: Door, clock: Clock, limiter: Limiter, endings: Endings,
         max_body_bytes: int,
     ) -> None:  # fmt: skip
-        self._triggers, self._door, self._clock, self._rates = triggers, door, clock, rates
+        self._triggers, self._door, self._clock, self._limiter = triggers, door, clock, limiter
         self._endings, self._max_body_bytes = endings, max_body_bytes
         self.refusals = Refusals()
 
@@ -88,6 +100,7 @@ class Ingress:
         trigger = await self._find(trigger_id)
         visit = Visit(trigger, call, without_credentials(trigger.config, call), started, request_id)
         if call.method == "OPTIONS" and trigger.row.runnable and not trigger.row.suspended:
+            visit.count("preflight")
             await self._door.log_call(visit.row("preflight", 204, None))
             return options(trigger.config, call)
         body = await self._check(visit, path_token, receive)
@@ -116,7 +129,7 @@ class Ingress:
         body = await read_whole(trigger, call, receive, self._max_body_bytes)
         if isinstance(body, Refused):
             return body
-        refused = refused_by_type(trigger, call, body) or await refused_by_rate(trigger, self._rates, body)
+        refused = refused_by_type(trigger, call, body) or await refused_by_rate(trigger, self._limiter, body)
         if refused is not None:
             return refused
         verdict = authenticate(trigger.config, trigger.credentials, call, path_token, body, self._clock.now())
@@ -128,7 +141,7 @@ class Ingress:
         """The sender tries the address: that is on record, and nothing is started. What it sent is a credential of
         sorts and is not kept.
         """
-        metrics.count_webhook_call("challenge")
+        visit.count("challenge")
         await self._door.log_call(visit.row("challenge", challenge.status, None))
         return Reply(challenge.status, {"content-type": challenge.content_type}, challenge.body)
 
@@ -146,6 +159,9 @@ class Ingress:
             return await self._stopped(visit, Refused(judged.outcome, judged.error, body), delivery)
         if judged.outcome != ACCEPTED:
             return await self._no_match(visit, judged.outcome, body, delivery)
+        refused = await refused_by_room(trigger, self._limiter, body)
+        if refused is not None:
+            return await self._stopped(visit, refused, delivery)
         return await self._commit(visit, body, payload, judged, delivery)
 
     def _payload(self, visit: Visit, body: bytes) -> Payload | Refused:
@@ -167,7 +183,7 @@ class Ingress:
         known = await self._known(visit, body, delivery)
         if known is not None:
             return known
-        metrics.count_webhook_call(outcome)
+        visit.count(outcome)
         await self._door.log_call(visit.row(outcome, 202, body, body_bytes=len(body)))
         return answers.nothing_started()
 
@@ -180,15 +196,15 @@ class Ingress:
         if execution_id is None:
             return None
         await self._door.log_call(visit.row("duplicate", 202, body, execution_id=execution_id))
-        return self._as_before(execution_id)
+        return self._as_before(visit, execution_id)
 
-    def _as_before(self, execution_id: UUID) -> Reply:
-        metrics.count_webhook_call("duplicate")
+    def _as_before(self, visit: Visit, execution_id: UUID) -> Reply:
+        visit.count("duplicate")
         return answers.accepted(execution_id).with_headers({"idempotent-replayed": "true"})
 
     async def _refuse(self, visit: Visit, refused: Refused) -> NoReturn:
         row = visit.trigger.row
-        metrics.count_webhook_call(refused.check)
+        visit.count(refused.check)
         _log.info("call refused", check=refused.check, tenant_id=row.tenant_id, trigger_id=row.id)
         status, _ = STATUSES[refused.error.slug]
         body = None if refused.body is None else refused.body[:BODY_BYTES]
@@ -206,7 +222,8 @@ class Ingress:
         row, headers = visit.trigger.row, _encode(visit.kept.headers)
         new = NewExecution(
             row.tenant_id, row.workflow_id, row.version, row.id, row.key, "webhook",
-            input_json(judged.data, headers, payload), traceparent=_traceparent(visit.call),
+            input_json(judged.data, headers, payload),
+            traceparent=place_of_request(visit.call.header("traceparent")),
         )  # fmt: skip
         said = self._custom(visit, judged, new.id)
         logged = visit.row(
@@ -233,7 +250,7 @@ class Ingress:
                 _accepted(new)
                 reply = await self._said(visit, new.id, ending)
             else:
-                metrics.count_webhook_call("duplicate")
+                visit.count("duplicate")
                 with self._endings.expecting(new.tenant_id, held) as ending:
                     reply = (await self._said(visit, held, ending)).with_headers({"idempotent-replayed": "true"})
         spent = int((perf_counter() - visit.started) * 1_000_000)
@@ -254,7 +271,7 @@ class Ingress:
         )
 
     def _again(self, visit: Visit, judged: Judged, held: UUID) -> Reply:
-        before = self._as_before(held)
+        before = self._as_before(visit, held)
         said = self._custom(visit, judged, held)
         return before if said is None else said.with_headers({"idempotent-replayed": "true"})
 
@@ -267,7 +284,7 @@ class Ingress:
 
 
 def _accepted(new: NewExecution) -> None:
-    metrics.count_webhook_call(ACCEPTED)
+    metrics.count_webhook_call(ACCEPTED, new.tenant_id)
     _log.debug(
         "call accepted", tenant_id=new.tenant_id, trigger_id=new.trigger_id, execution_id=new.id,
         trace_id=new.traceparent[3:35],
@@ -285,9 +302,3 @@ def _event(judged: Judged, new: NewExecution) -> NewEvent | None:
     return NewEvent(
         new.tenant_id, new_id(), judged.event, event_data(judged.data), "webhook", traceparent=new.traceparent
     )
-
-
-def _traceparent(call: Call) -> str:
-    given = call.header("traceparent")
-    trace = parse_traceparent(given) if given else None
-    return format_traceparent(trace or new_trace(random_token(24)))

@@ -1,4 +1,4 @@
-"""The webhook triggers that calls name, read once and remembered briefly.
+"""The webhook triggers that calls name, with the limits of their tenants, read once and remembered briefly.
 
 A change or revocation takes effect within `cache_seconds`. Triggers that do not exist are remembered too, so that
 guessing ids costs the database nothing; the memory is bounded.
@@ -13,9 +13,11 @@ import msgspec
 
 from libs.common.db.pool import Connection, Database
 from libs.common.db.webhook_triggers import WebhookTriggerRow, find_webhook_trigger, find_webhook_trigger_called
+from libs.common.domain.limits import Limits
 from libs.common.domain.trigger import WebhookConfig
 from libs.common.domain.webhook_settings import Rate, parse_rate
 from libs.common.errors import Unavailable
+from libs.common.limits.plans import Plans
 from libs.common.security.encryption import Vault
 from libs.common.security.trigger_secrets import TriggerSecret, open_trigger_secrets
 from libs.common.security.webhook_auth.making import Surroundings
@@ -39,6 +41,7 @@ class WebhookTrigger(msgspec.Struct, frozen=True):
     facts: Facts
     rules: Rules
     rate: Rate | None
+    limits: Limits
 
 
 class TriggerCache:
@@ -46,13 +49,13 @@ class TriggerCache:
 
     def __init__(
         self, database: Database, vault: Vault, cache_seconds: float, surroundings: Surroundings, uses: SecretUses,
-        default_rate: str = "", *, outlives: bool = False,
+        plans: Plans, default_rate: str = "", *, outlives: bool = False,
     ) -> None:  # fmt: skip
         """`default_rate`: for triggers that have none of their own; empty: any. `outlives`: while PostgreSQL is away a
         trigger stays as it was.
         """
         self._database, self._vault, self._cache_seconds = database, vault, cache_seconds
-        self._surroundings, self._uses = surroundings, uses
+        self._surroundings, self._uses, self._plans = surroundings, uses, plans
         self._default_rate, self._outlives = default_rate, outlives
         self._known: OrderedDict[UUID | str, tuple[float, WebhookTrigger | None]] = OrderedDict()
 
@@ -91,6 +94,7 @@ class TriggerCache:
             Facts(row.tenant_id, row.tenant_slug, row.id, row.key, row.workflow_id, row.workflow_name, row.version),
             make_rules(config, conditions, schema),
             parse_rate(rate) if rate else None,
+            self._plans.limits(row.plan, row.quota),
         )
 
 

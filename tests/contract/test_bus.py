@@ -50,6 +50,7 @@ async def bus(open_bus: BusFactory) -> Bus:
 async def delete_queues(url: str, prefix: str) -> None:
     async with await aio_pika.connect(url) as connection, connection.channel() as channel:
         await channel.queue_delete(f"{prefix}.ready")
+        await channel.queue_delete(f"{prefix}.ready.bulk")
         await channel.queue_delete(f"{prefix}.dead")
         await channel.exchange_delete(f"{prefix}.dead")
 
@@ -354,3 +355,24 @@ async def _is(ask: Callable[[], Awaitable[int]], expected: int) -> bool:
 
 async def _nothing_runs_but(before: set[asyncio.Task[Any]]) -> bool:
     return asyncio.all_tasks() - before <= {asyncio.current_task()}
+
+
+async def test_lanes_are_apart(bus: Bus, open_bus: BusFactory) -> None:
+    """What one lane holds does not stand in front of the other, and both count."""
+    await bus.publish([b"bulk"] * 30, bulk=True)
+    await bus.publish([b"prompt"])
+    other = await open_bus()
+
+    async def both_count() -> bool:
+        return await other.depth() == 31
+
+    await until(both_count)
+    prompt, bulk = Collector(ack), Collector(ack, expect=30)
+    first = await bus.consume(prompt, prefetch=5)
+    await prompt.complete()
+    second = await bus.consume(bulk, prefetch=5, bulk=True)
+    await bulk.complete()
+    await asyncio.gather(first.stop(), second.stop())
+    assert [delivery.body for delivery in prompt.seen] == [b"prompt"]
+    assert {delivery.body for delivery in bulk.seen} == {b"bulk"}
+    assert await other.depth() == 0

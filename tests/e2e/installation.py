@@ -41,6 +41,7 @@ class Echo:
         self.calls: Counter[str] = Counter()
         self.latest: dict[str, datetime] = {}
         self.bodies: list[Any] = []
+        self.traceparents: list[str] = []
         self.came = asyncio.Event()
         self.release = asyncio.Event()
         self.meddle: Callable[[str], Awaitable[None]] | None = None
@@ -50,6 +51,7 @@ class Echo:
         self.calls[key] += 1
         self.latest[key] = datetime.now(UTC)
         self.bodies.append(body)
+        self.traceparents.append(request.headers.get("traceparent", ""))
         self.came.set()
         if self.meddle is not None:
             await self.meddle(key)
@@ -66,12 +68,12 @@ class Tenant:
     """The REST API as one tenant uses it."""
 
     def __init__(self, session: aiohttp.ClientSession, base: str, headers: Mapping[str, str]) -> None:
-        self._session, self._base, self.headers = session, base, dict(headers)
+        self.session, self._base, self.headers = session, base, dict(headers)
 
     async def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and answer of a call below `/api/v1`; header names are written with underscores."""
         given = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
-        async with self._session.request(method, f"{self._base}/api/v1{path}", json=body, headers=given) as response:
+        async with self.session.request(method, f"{self._base}/api/v1{path}", json=body, headers=given) as response:
             return response.status, await response.json(content_type=None)
 
     async def make(self, path: str, body: Any) -> Any:
@@ -96,13 +98,13 @@ class Tenant:
 class Installation:
     """The servers and services; each can be killed, stopped and started again at its address."""
 
-    def __init__(self, folder: Path, echo: Echo, settings: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, echo: Echo, settings: Mapping[str, str], *, broker_metrics: bool = False) -> None:
         (folder / "data").mkdir(parents=True, exist_ok=True)
         self.folder, self.echo = folder, echo
         self._postgres_port = free_port()
         self.postgres = EmbeddedPostgres(folder / "data", port=self._postgres_port)
         self.valkey = EmbeddedValkey(folder / "data")
-        self.rabbitmq = RabbitMQ(folder / "rabbitmq")
+        self.rabbitmq = RabbitMQ(folder / "rabbitmq", with_metrics=broker_metrics)
         self.services: dict[str, ServiceProcess] = {}
         self.dsn = ""
         self.environment = {
@@ -187,8 +189,8 @@ class Installation:
 
 
 @asynccontextmanager
-async def installation(folder: Path, **settings: str) -> AsyncGenerator[Installation]:
-    """Everything running; `settings` are further `SIGNALBOX_…` variables."""
+async def installation(folder: Path, broker_metrics: bool = False, /, **settings: str) -> AsyncGenerator[Installation]:
+    """Everything running; `settings` are further `SIGNALBOX_…` variables; `broker_metrics`: RabbitMQ reports them."""
     async with AsyncExitStack() as stack:
         port = free_port()
         echo = Echo(port)
@@ -198,7 +200,7 @@ async def installation(folder: Path, **settings: str) -> AsyncGenerator[Installa
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        made = Installation(folder, echo, settings)
+        made = Installation(folder, echo, settings, broker_metrics=broker_metrics)
         await made.start(stack)
         yield made
         echo.release.set()

@@ -1,5 +1,5 @@
 """A canary of every kind of secret is planted in a running installation, which is then used, also wrongly. Afterwards
-none of them stands in any log, metric, table, answer or queue, but where it is meant to.
+none of them stands in any log, metric, table, answer, trace or queue, but where it is meant to.
 """
 
 import secrets
@@ -10,11 +10,14 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.e2e.installation import SERVICES, Installation, Tenant, installation
+from tests.e2e.installation import SERVICES, Installation, Tenant, installation, until
+from tests.e2e.receiver import Receiver, receiver
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("canaries")]
 
-MAIL, TENANT, HOOK, PLATFORM = [f"canary-{kind}-{secrets.token_hex(12)}" for kind in ("mail", "own", "hook", "pk")]
+MAIL, TENANT, HOOK, PLATFORM, OTLP = [
+    f"canary-{kind}-{secrets.token_hex(12)}" for kind in ("mail", "own", "hook", "pk", "otlp")
+]
 JWT = f"eyJhbGciOiJIUzI1NiJ9.{secrets.token_hex(16)}.{secrets.token_hex(16)}"
 _TABLES = """
 SELECT c.relname AS name FROM pg_class c
@@ -23,8 +26,16 @@ SELECT c.relname AS name FROM pg_class c
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
+async def traces() -> AsyncIterator[Receiver]:
+    async with receiver() as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(tmp_path_factory: pytest.TempPathFactory, traces: Receiver) -> AsyncIterator[Installation]:
     settings = {
+        "SIGNALBOX_OTLP_ENDPOINT": traces.url,
+        "SIGNALBOX_OTLP_HEADERS": f"X-Receiver-Key={OTLP}",
         "SIGNALBOX_LOG_LEVEL": "debug",
         "SIGNALBOX_SMTP_URL": f"smtp+plain://me:{MAIL}@127.0.0.1:1",
         "SIGNALBOX_MAIL_FROM": "a@example.com",
@@ -46,6 +57,8 @@ def leaky(echo: str) -> dict[str, Any]:
              "config": {"to": "b@example.com", "subject": "x", "text": "{{ secrets.OWN }}"}},
             {"key": "bad", "type": "http_request", "on_error": "continue",
              "config": {"url": "http://me:{{ secrets.OWN }}@127.0.0.1:1/", "method": "GET"}},
+            {"key": "host", "type": "http_request", "on_error": "continue", "retry": {"max_attempts": 1},
+             "config": {"url": "http://{{ secrets.OWN }}.invalid:1/", "method": "GET"}},
         ],
     }  # fmt: skip
 
@@ -80,9 +93,9 @@ async def use(running: Installation, tenant: Tenant) -> list[str]:
     return answers
 
 
-async def places(running: Installation, answers: list[str]) -> dict[str, str]:
+async def places(running: Installation, answers: list[str], traces: Receiver) -> dict[str, str]:
     """Everything that somebody may read, by where it is."""
-    texts = {"answers": "\n".join(answers)}
+    texts = {"answers": "\n".join(answers), "traces": traces.raw.decode("latin-1")}
     for name in SERVICES:
         texts[f"log of {name}"] = running.services[name].log.read_text()
         async with aiohttp.ClientSession() as session:
@@ -96,18 +109,26 @@ async def places(running: Installation, answers: list[str]) -> dict[str, str]:
     return texts
 
 
-async def test_no_secret_stands_where_it_can_be_read(running: Installation) -> None:
+async def test_no_secret_stands_where_it_can_be_read(running: Installation, traces: Receiver) -> None:
     async with running.tenant("acme") as tenant:
         answers = await use(running, tenant)
-        texts = await places(running, answers)
+
+        async def are_told() -> bool:
+            return all({name, "run"} <= {one.name for one in traces.spans} for name in ("http_request host", "GET"))
+
+        await until(are_told)
+        texts = await places(running, answers, traces)
         key = tenant.headers["Authorization"].removeprefix("Bearer ")
     assert any(TENANT in str(body) for body in running.echo.bodies), "the secret was never used: nothing is shown"
     assert "b@example.com" in texts["table action_executions"], "what is no secret is not found: nothing is shown"
     assert "webhook" in texts["log of webhooks"]
+    assert "***.invalid" in texts["traces"], "no address is told: nothing is shown"
+    assert traces.headers["X-Receiver-Key"] == OTLP
     database = running.dsn.split("://")[1].split("@")[0].partition(":")[2]
     master = running.environment["SIGNALBOX_MASTER_KEYS"].partition(":")[2]
     canaries = {
         "tenant's secret": TENANT, "webhook's secret": HOOK, "mail password": MAIL, "wrong platform key": PLATFORM,
+        "receiver's key": OTLP,
         "token": JWT, "API key": key, "platform key": running.environment_secret, "master key": master,
         "database password": database,
     }  # fmt: skip

@@ -2,10 +2,7 @@
 executed, by a shell, against running services, a real mail server and a real endpoint. Days pass by `Time`.
 """
 
-import asyncio
 import json
-import os
-import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,54 +12,18 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.e2e.installation import EXAMPLES, Tenant, until
+from tests.e2e.pages import Reader, chapter, fences, reading
 from tests.e2e.passing_time import Site, site
 from tests.integration.actions.conftest import Vendor, serving
 from tests.integration.actions.mail_server import MailBox, serving_mail
-from tests.servers import ROOT
 
-PAGE = (ROOT / "docs" / "cookbook.md").read_text()
+PAGE = "docs/cookbook.md"
 NEW_YORK = ZoneInfo("America/New_York")
 
 
-@dataclass(frozen=True, slots=True)
-class Chapter:
-    """A part of the page: its JSON, and its blocks of shell in order."""
-
-    json: list[str]
-    shell: list[str]
-
-
-def chapter(title: str) -> Chapter:
-    """The part of the page whose heading holds `title`; what stands before the first heading has the title ``."""
-    parts = re.split(r"^## ", PAGE, flags=re.MULTILINE)
-    (text,) = [part for part in parts if title in part.partition("\n")[0]] if title else [parts[0]]
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return Chapter(*([body for kind, body in blocks if kind == wanted] for wanted in ("json", "sh")))
-
-
-class Reader:
-    """Somebody at a shell."""
-
-    def __init__(self, shell: asyncio.subprocess.Process, addresses: dict[str, str]) -> None:
-        self._shell, self._addresses = shell, addresses
-
-    async def types(self, block: str) -> str:
-        """What a block of the page prints. Variables and functions stay. The addresses are those of this test."""
-        for told, real in self._addresses.items():
-            block = block.replace(told, real)
-        assert self._shell.stdin is not None and self._shell.stdout is not None
-        self._shell.stdin.write(f"{block}\necho; echo end-of-block\n".encode())
-        async with asyncio.timeout(20):
-            printed = await self._shell.stdout.readuntil(b"\nend-of-block\n")
-        return printed.decode().removesuffix("\nend-of-block\n").strip()
-
-    async def leaves(self) -> None:
-        """The shell ends."""
-        await self._shell.communicate(b"exit 0\n")
-
-    async def sees(self, block: str) -> Any:
-        """The JSON that the last line of a block prints."""
-        return json.loads((await self.types(block)).splitlines()[-1])
+def shell(title: str) -> list[str]:
+    """What the chapter has to be typed, in order."""
+    return fences(chapter(PAGE, title), "sh")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +65,10 @@ async def desk(database_dsn: str) -> AsyncIterator[Desk]:
             "SIGNALBOX_EGRESS_ALLOW": "127.0.0.1/32",
         }
         async with site(database_dsn, **settings) as running:
-            shell = await asyncio.create_subprocess_exec(
-                "sh", cwd=ROOT, env={"PATH": os.environ["PATH"], "K": running.key},
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-            )  # fmt: skip
             addresses = {"http://127.0.0.1:8000": running.base, "http://127.0.0.1:9900": endpoint.url}
-            reader = Reader(shell, addresses)
-            await reader.types(chapter("").shell[0])
-            yield Desk(running, reader, mail, endpoint)
-            await reader.leaves()
+            async with reading({"K": running.key}, addresses) as reader:
+                await reader.types(shell("")[0])
+                yield Desk(running, reader, mail, endpoint)
 
 
 def attempts(run: Any, key: str) -> list[tuple[int, str]]:
@@ -121,11 +77,11 @@ def attempts(run: Any, key: str) -> list[tuple[int, str]]:
 
 def test_the_page_shows_the_examples_as_they_are() -> None:
     for title, name in (("Stripe", "stripe-payment"), ("at nine", "daily-report"), ("deal", "deal-follow-up")):
-        assert chapter(title).json == [(EXAMPLES / f"{name}.json").read_text()]
+        assert fences(chapter(PAGE, title), "json") == [(EXAMPLES / f"{name}.json").read_text()]
 
 
 async def test_a_payment_is_recorded_and_the_customer_mailed_once_the_mail_server_is_back(desk: Desk) -> None:
-    store, pay, look = chapter("Stripe").shell
+    store, pay, look = shell("Stripe")
     desk.mail.replies["DATA"] = "451 come back later"
     await desk.reader.types(store)
     answer = await desk.reader.sees(pay)
@@ -148,7 +104,7 @@ async def test_a_payment_is_recorded_and_the_customer_mailed_once_the_mail_serve
 
 
 async def test_a_report_goes_out_at_nine_in_new_york_though_endpoint_and_mail_server_fail_first(desk: Desk) -> None:
-    store, run_now, look = chapter("at nine").shell
+    store, run_now, look = shell("at nine")
     desk.endpoint.answers(200, b"{}", Content_Type="application/json")
     await desk.reader.types(store)
     slots = [slot["utc"] for slot in json.loads((await desk.reader.types(run_now)).splitlines()[-1])["items"]]
@@ -186,7 +142,7 @@ async def test_a_report_goes_out_at_nine_in_new_york_though_endpoint_and_mail_se
 
 
 async def test_a_deal_becomes_a_task_after_three_days_and_not_before(desk: Desk) -> None:
-    store, look, look_later = chapter("deal is created").shell
+    store, look, look_later = shell("deal is created")
     before = desk.site.time.now()
     await desk.reader.types(store)
     (run,) = (await desk.reader.sees(look))["items"]

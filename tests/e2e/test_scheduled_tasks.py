@@ -2,37 +2,29 @@
 running services, and every task comes to its output.
 """
 
-import asyncio
-import os
-import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from tests.e2e.pages import Reader, fences, reading, text_of
 from tests.e2e.passing_time import Site, site
-from tests.e2e.test_cookbook import Reader
-from tests.servers import ROOT
 
-PAGE = (ROOT / "docs" / "scheduled-tasks.md").read_text()
-SHELL: list[str] = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = "docs/scheduled-tasks.md"
 
 
 @pytest.fixture
 async def desk(database_dsn: str) -> AsyncIterator[tuple[Site, Reader]]:
-    async with site(database_dsn) as running:
-        shell = await asyncio.create_subprocess_exec(
-            "sh", cwd=ROOT, env={"PATH": os.environ["PATH"], "K": running.key},
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        reader = Reader(shell, {"http://127.0.0.1:8000": running.base})
+    async with (
+        site(database_dsn) as running,
+        reading({"K": running.key}, {"http://127.0.0.1:8000": running.base}) as reader,
+    ):
         yield running, reader
-        await reader.leaves()
 
 
 async def test_what_the_page_says(desk: tuple[Site, Reader]) -> None:
     running, reader = desk
-    blocks = iter(SHELL)
+    blocks = iter(fences(text_of(PAGE), "sh"))
     await reader.types(next(blocks))
     outputs: dict[str, Any] = {}
     for name in ("GREET", "SAVE", "REPORT", "SWEEP"):

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from litestar import Litestar
 
 from libs.common.accept import Acceptor
 from libs.common.bus.memory import MemoryBus
@@ -18,7 +19,7 @@ from libs.common.db.pool import Database
 from libs.common.parts import Parts
 from libs.common.security.encryption import Vault, new_master_key
 from libs.common.settings import Secret, load_settings
-from services.gateway.app import GatewayParts, create_app
+from services.gateway.app import GatewayParts, create_app, equip, make_routes
 
 PLATFORM_KEY = "platform-key-for-tests"
 ADMIN = {"Authorization": f"Bearer {PLATFORM_KEY}"}
@@ -105,8 +106,14 @@ def master_key() -> str:
     return new_master_key()
 
 
+@pytest.fixture(scope="session")
+def gateway_routes() -> Litestar:
+    """The gateway's routes, for the parts of one world after the other: to make them takes longer than most tests."""
+    return make_routes(load_settings().max_body_bytes)
+
+
 @pytest.fixture
-async def world(database_dsn: str, master_key: str) -> AsyncIterator[World]:
+async def world(database_dsn: str, master_key: str, gateway_routes: Litestar) -> AsyncIterator[World]:
     settings = load_settings(
         platform_key=Secret(PLATFORM_KEY), public_url="https://hooks.example.com", cache_seconds=1.0
     )
@@ -117,7 +124,8 @@ async def world(database_dsn: str, master_key: str) -> AsyncIterator[World]:
     acceptor = Acceptor(database, bus)
     clock = MovableClock()
     parts = GatewayParts(settings, database, acceptor, Vault(master_key), clock)
-    transport = httpx.ASGITransport(create_app(parts), raise_app_exceptions=False)  # pyright: ignore[reportArgumentType]
+    equip(gateway_routes, parts)
+    transport = httpx.ASGITransport(gateway_routes, raise_app_exceptions=False)  # pyright: ignore[reportArgumentType]
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
         yield World(parts, clock, client, bus)
     await acceptor.close()

@@ -15,10 +15,12 @@ from libs.common.db.partitions import wanted_partitions
 from libs.common.db.pool import Connection, Database
 from libs.common.db.slots import Place
 from libs.common.db.workers import beat, retire
-from libs.common.doctor import MOST
+from libs.common.doctor import MOST, Patient, examine
+from libs.common.security.encryption import Vault, new_master_key
 from tests.factories import make_execution, make_trigger, make_workflow
 from tests.integration.cli.command import signalbox
 from tests.integration.conftest import ADMIN, World
+from tests.integration.gateway.definitions import webhook, workflow
 
 _SLOT = """
 INSERT INTO concurrency_slots (tenant_id, execution_id, workflow_id, key, state, capacity)
@@ -156,6 +158,34 @@ async def test_dead_letters_are_for_people(acme: World) -> None:
     await consumer.stop()
     assert await found(acme) == {"dead_letters": 1}
     assert await mended(acme) == {"dead_letters": None}
+
+
+async def test_secrets_that_no_master_key_opens_are_for_people(acme: World, master_key: str) -> None:
+    acme_id, other_id = [row["tenant_id"] for row in await acme.fetch("SELECT tenant_id FROM tenants ORDER BY slug")]
+    for slug in ("acme", "other"):
+        assert (await acme.call("PUT", "/secrets/TOKEN", {"value": "x"}, slug=slug, role="owner")).status_code == 201
+    made = await acme.made(workflow("Hooked", triggers=[webhook(type="github")]))
+    assert await found(acme) == {}
+
+    async def seen_with(keys: str) -> list[str]:
+        seen = await examine(Patient(acme.parts.database, Vault(keys), acme.clock, lambda _: None), fix=True)
+        assert [(one.disease, one.mended) for one in seen] == [("unreadable_secrets", None)][: len(seen)]
+        return seen[0].examples if seen else []
+
+    ours = [f"data key of tenant {acme_id}", f"data key of tenant {other_id}", f"secret TOKEN of tenant {acme_id}",
+            f"secret TOKEN of tenant {other_id}",
+            f"secrets of trigger {made['triggers'][0]['id']} of tenant {acme_id}"]  # fmt: skip
+    same_name = new_master_key(master_key.partition(":")[0])
+    for keys in ("", new_master_key("another"), same_name):
+        assert sorted(await seen_with(keys)) == sorted(ours)
+    assert await seen_with(f"{new_master_key('another')},{master_key}") == []
+    await acme.fetch("UPDATE tenants SET status = 'erasing', data_key = NULL WHERE slug = 'other'")
+    assert await found(acme) == {}  # what is being erased is not to open
+    await acme.fetch(
+        "UPDATE secrets SET sealed = overlay(sealed PLACING '\\x00' FROM 20) WHERE tenant_id = $1", acme_id
+    )
+    report = await look(acme)
+    assert (report["well"], report["findings"][0]["examples"]) == (False, [f"secret TOKEN of tenant {acme_id}"])
 
 
 async def test_a_look_is_bounded(acme: World) -> None:

@@ -34,10 +34,12 @@ class SimulatedBus:
     async def connect(self) -> None:
         return
 
-    async def publish(self, bodies: Sequence[bytes]) -> None:
+    async def publish(self, bodies: Sequence[bytes], *, bulk: bool = False) -> None:
+        del bulk  # it promises no order, so lanes are nothing to it
         await self._weather.carry(lambda: [self._take(body) for body in bodies])
 
-    async def consume(self, handler: Handler, prefetch: int) -> "SimulatedConsumer":
+    async def consume(self, handler: Handler, prefetch: int, *, bulk: bool = False) -> "SimulatedConsumer":
+        del bulk
         process = PROCESS.get()
         assert process is not None
         self._consumers.append(consumer := SimulatedConsumer(self, process, handler, prefetch))

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from itertools import count
+from time import perf_counter
 from typing import Any, TypeVar
 
 import aio_pika
@@ -59,22 +60,25 @@ class AmqpBus:
     def connected(self) -> bool:
         return self._link.session is not None and all(consumer.connected for consumer in self._consumers)
 
-    async def publish(self, bodies: Sequence[bytes]) -> None:
+    async def publish(self, bodies: Sequence[bytes], *, bulk: bool = False) -> None:
+        started = perf_counter()
         try:
-            await self._publish(bodies)
+            await self._publish(bodies, self.topology.bulk if bulk else self.topology.ready)
         except BaseException:
             metrics.count_published(len(bodies), confirmed=False)
             raise
         metrics.count_published(len(bodies), confirmed=True)
+        metrics.observe_publish(perf_counter() - started)
 
-    async def consume(self, handler: Handler, prefetch: int) -> "AmqpConsumer":
-        consumer = AmqpConsumer(self._url, self.topology, self._timing, handler, prefetch)
+    async def consume(self, handler: Handler, prefetch: int, *, bulk: bool = False) -> "AmqpConsumer":
+        queue = self.topology.bulk if bulk else self.topology.ready
+        consumer = AmqpConsumer(self._url, self.topology, self._timing, queue, handler, prefetch)
         self._consumers.append(consumer)
         await consumer.start()
         return consumer
 
     async def depth(self) -> int:
-        return await self._messages_in(self.topology.ready)
+        return await self._messages_in(self.topology.ready) + await self._messages_in(self.topology.bulk)
 
     async def dead_letters(self) -> int:
         return await self._messages_in(self.topology.dead)
@@ -85,11 +89,11 @@ class AmqpBus:
         self._consumers.clear()
         await self._link.close()
 
-    async def _publish(self, bodies: Sequence[bytes]) -> None:
+    async def _publish(self, bodies: Sequence[bytes], queue: str) -> None:
         session = self._usable_session()
         try:
             async with asyncio.timeout(self._timing.confirm):
-                await session.publish(bodies)
+                await session.publish(bodies, queue)
         except asyncio.CancelledError:
             if cancelled_from_outside():
                 raise
@@ -130,7 +134,10 @@ class AmqpBus:
 class AmqpConsumer:
     """See `protocol.Consumer`."""
 
-    def __init__(self, url: str, topology: Topology, timing: Timing, handler: Handler, prefetch: int) -> None:
+    def __init__(
+        self, url: str, topology: Topology, timing: Timing, queue: str, handler: Handler, prefetch: int
+    ) -> None:
+        self._queue = queue
         self._url, self._topology, self._timing, self._prefetch = url, topology, timing, prefetch
         self._handlers = Handlers(handler, prefetch)
         self._link = Link("events" if topology.source else "consumer", self._open, timing.pauses)
@@ -166,8 +173,8 @@ class AmqpConsumer:
         await self._link.close()
 
     async def _open(self) -> "_ConsumerSession":
-        connection = await _connect(self._url, f"{self._topology.ready} consumer", self._timing)
-        session = _ConsumerSession(connection, self._topology, self._handlers)
+        connection = await _connect(self._url, f"{self._queue} consumer", self._timing)
+        session = _ConsumerSession(connection, self._topology, self._queue, self._handlers)
         consume = 0 if self._stopped else self._prefetch
         return await _opened(session, lambda: session.open(consume, self._timing))
 
@@ -218,9 +225,8 @@ class _PublisherSession(_AmqpSession):
         async with asyncio.timeout(timing.probe):
             await self._send(b"", f"{self._topology.ready}.probe", mandatory=False)
 
-    async def publish(self, bodies: Sequence[bytes]) -> None:
+    async def publish(self, bodies: Sequence[bytes], queue: str) -> None:
         """All are confirmed. Raises the first failure, after all have ended."""
-        queue = self._topology.ready
         if len(bodies) == 1:
             await self._send(bodies[0], queue)
             return
@@ -242,9 +248,9 @@ class _PublisherSession(_AmqpSession):
 
 
 class _ConsumerSession(_AmqpSession):
-    def __init__(self, connection: AbstractConnection, topology: Topology, handlers: Handlers) -> None:
+    def __init__(self, connection: AbstractConnection, topology: Topology, queue: str, handlers: Handlers) -> None:
         super().__init__(connection, topology, confirms=False)
-        self._handlers = handlers
+        self._queue, self._handlers = queue, handlers
         self._tag: str | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -256,7 +262,7 @@ class _ConsumerSession(_AmqpSession):
             if prefetch == 0:
                 return
             await self._wire.basic_qos(prefetch_count=prefetch)
-            consuming = await self._wire.basic_consume(self._topology.ready, self._take)
+            consuming = await self._wire.basic_consume(self._queue, self._take)
         self._tag = consuming.consumer_tag
         self._watcher = asyncio.get_running_loop().create_task(self._watch(timing))
 
@@ -287,7 +293,7 @@ class _ConsumerSession(_AmqpSession):
             await asyncio.sleep(timing.watch)
             try:
                 async with asyncio.timeout(timing.confirm):
-                    queue = await self._channel.declare_queue(self._topology.ready, passive=True)
+                    queue = await self._channel.declare_queue(self._queue, passive=True)
             except Exception as error:  # noqa: BLE001 - no answer, in whatever way
                 self.lose(f"the broker does not answer, {reason_of(error)}")
                 return
@@ -344,6 +350,8 @@ async def _declare(channel: AbstractChannel, topology: Topology) -> None:
     exchange = await channel.declare_exchange(topology.dead, "fanout", durable=True)
     dead = await channel.declare_queue(topology.dead, durable=True, arguments=topology.dead_arguments)
     await dead.bind(exchange)
+    if topology.bulk:
+        await channel.declare_queue(topology.bulk, durable=True, arguments=topology.ready_arguments)
     ready = await channel.declare_queue(topology.ready, durable=True, arguments=topology.ready_arguments)
     if topology.source:
         # Somebody else's: it is there, of whatever type, or this fails and is tried again.

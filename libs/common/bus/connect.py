@@ -30,6 +30,7 @@ def consume_exchange(url: str, prefix: str, exchange: str, handler: Handler, pre
     """
     from libs.common.bus.amqp import AmqpConsumer, Timing  # noqa: PLC0415 - see above
 
-    consumer = AmqpConsumer(url, exchange_topology(prefix, exchange), Timing(), handler, prefetch)
+    topology = exchange_topology(prefix, exchange)
+    consumer = AmqpConsumer(url, topology, Timing(), topology.ready, handler, prefetch)
     consumer.begin()
     return consumer

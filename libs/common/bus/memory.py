@@ -23,13 +23,32 @@ class _Stored(msgspec.Struct, eq=False):
     returns: int = 0
 
 
+class _Lane:
+    """Messages that are ready, and who takes them."""
+
+    def __init__(self) -> None:
+        self.ready: deque[_Stored] = deque()
+        self.consumers: list[MemoryConsumer] = []
+
+    def hand_out(self) -> None:
+        """Deal the ready messages to the consumers in turn, as long as one has room."""
+        full = 0
+        while self.ready and full < len(self.consumers):
+            consumer = self.consumers.pop(0)
+            self.consumers.append(consumer)
+            if consumer.has_room:
+                consumer.take(self.ready.popleft())
+                full = 0
+            else:
+                full += 1
+
+
 class MemoryBus:
     """See `protocol.Bus`."""
 
     def __init__(self) -> None:
-        self._ready: deque[_Stored] = deque()
+        self._lanes = (_Lane(), _Lane())
         self._dead: list[_Stored] = []
-        self._consumers: list[MemoryConsumer] = []
         self._connected = False
 
     async def connect(self) -> None:
@@ -39,66 +58,39 @@ class MemoryBus:
     def connected(self) -> bool:
         return self._connected
 
-    async def publish(self, bodies: Sequence[bytes]) -> None:
+    async def publish(self, bodies: Sequence[bytes], *, bulk: bool = False) -> None:
         if not self._connected:
             metrics.count_published(len(bodies), confirmed=False)
             raise Unavailable("The bus is closed.")
-        self._ready.extend(_Stored(body) for body in bodies)
+        lane = self._lanes[bulk]
+        lane.ready.extend(_Stored(body) for body in bodies)
         metrics.count_published(len(bodies), confirmed=True)
-        self._hand_out()
+        lane.hand_out()
 
-    async def consume(self, handler: Handler, prefetch: int) -> "MemoryConsumer":
-        consumer = MemoryConsumer(self, handler, prefetch)
-        self._consumers.append(consumer)
-        self._hand_out()
+    async def consume(self, handler: Handler, prefetch: int, *, bulk: bool = False) -> "MemoryConsumer":
+        lane = self._lanes[bulk]
+        consumer = MemoryConsumer(lane, self._dead, handler, prefetch)
+        lane.consumers.append(consumer)
+        lane.hand_out()
         return consumer
 
     async def depth(self) -> int:
-        return len(self._ready)
+        return sum(len(lane.ready) for lane in self._lanes)
 
     async def dead_letters(self) -> int:
         return len(self._dead)
 
     async def close(self) -> None:
         self._connected = False
-        for consumer in tuple(self._consumers):
+        for consumer in [one for lane in self._lanes for one in lane.consumers]:
             await consumer.stop(0)
-
-    def settle(self, stored: _Stored, outcome: Outcome) -> None:
-        """What a consumer held is done with, ready again or dead."""
-        if outcome == "rejected":
-            self._dead.append(stored)
-        elif outcome != "acked":
-            self._return(stored)
-        self._hand_out()
-
-    def leave(self, consumer: "MemoryConsumer") -> None:
-        """The consumer gets no more."""
-        if consumer in self._consumers:
-            self._consumers.remove(consumer)
-
-    def _return(self, stored: _Stored) -> None:
-        stored.returns += 1
-        (self._dead if stored.returns > DELIVERY_LIMIT else self._ready).append(stored)
-
-    def _hand_out(self) -> None:
-        """Deal the ready messages to the consumers in turn, as long as one has room."""
-        full = 0
-        while self._ready and full < len(self._consumers):
-            consumer = self._consumers.pop(0)
-            self._consumers.append(consumer)
-            if consumer.has_room:
-                consumer.take(self._ready.popleft())
-                full = 0
-            else:
-                full += 1
 
 
 class MemoryConsumer:
     """See `protocol.Consumer`."""
 
-    def __init__(self, bus: MemoryBus, handler: Handler, prefetch: int) -> None:
-        self._bus, self._prefetch = bus, prefetch
+    def __init__(self, lane: _Lane, dead: list[_Stored], handler: Handler, prefetch: int) -> None:
+        self._lane, self._dead, self._prefetch = lane, dead, prefetch
         self._handlers = Handlers(handler, prefetch)
         self._held: dict[int, _Stored] = {}
 
@@ -113,11 +105,18 @@ class MemoryConsumer:
 
     def settle(self, stored: _Stored, outcome: Outcome) -> None:
         """One of the messages held here is settled; one that was given back meanwhile no longer counts."""
-        if self._held.pop(id(stored), None) is not None:
-            self._bus.settle(stored, outcome)
+        if self._held.pop(id(stored), None) is None:
+            return
+        if outcome == "rejected":
+            self._dead.append(stored)
+        elif outcome != "acked":
+            stored.returns += 1
+            (self._dead if stored.returns > DELIVERY_LIMIT else self._lane.ready).append(stored)
+        self._lane.hand_out()
 
     async def stop(self, grace_seconds: float = 20.0) -> None:
-        self._bus.leave(self)
+        if self in self._lane.consumers:
+            self._lane.consumers.remove(self)
         await self._handlers.stop(grace_seconds)
         for stored in tuple(self._held.values()):
             self.settle(stored, "put_back")

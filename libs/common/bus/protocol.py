@@ -4,6 +4,9 @@ At least once: a published message is delivered until a consumer settles it, per
 several consumers one after the other, in no promised order. A message that failed too often (the delivery limit) or
 was rejected goes to the dead letters, where it stays for people to look at. The bus holds nothing that PostgreSQL
 does not know better.
+
+There are two lanes: what is marked `bulk` is taken beside the rest and never stands in front of it, so that the many
+executions of one tenant do not hold up the few of another.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -76,7 +79,7 @@ class Consumer(Protocol):
 
 
 class Bus(Protocol):
-    """A queue of ready work and its dead letters."""
+    """Two lanes of ready work, and the dead letters of both."""
 
     async def connect(self) -> None:
         """Ready to publish. Raises `Unavailable` when it can't within a bounded time.
@@ -86,7 +89,7 @@ class Bus(Protocol):
         """
         ...
 
-    async def publish(self, bodies: Sequence[bytes]) -> None:
+    async def publish(self, bodies: Sequence[bytes], *, bulk: bool = False) -> None:
         """Returns when *all* bodies are confirmed as durable.
 
         Raises `Unavailable` when that is unknown for at least one (refused, no confirmation within 5 s, connection
@@ -94,8 +97,9 @@ class Bus(Protocol):
         """
         ...
 
-    async def consume(self, handler: Handler, prefetch: int) -> Consumer:
-        """Hands messages to `handler`, at most `prefetch` handlers at once and at most `prefetch` unsettled messages.
+    async def consume(self, handler: Handler, prefetch: int, *, bulk: bool = False) -> Consumer:
+        """Hands messages of one lane to `handler`, at most `prefetch` handlers at once and at most `prefetch` unsettled
+        messages.
 
         A handler may settle early and go on working; what arrives meanwhile waits until a handler ends. With the
         broker away it returns all the same after a bounded time, and consumes once the broker is back. A lost
@@ -104,7 +108,8 @@ class Bus(Protocol):
         ...
 
     async def depth(self) -> int:
-        """Messages that are ready and not handed to anybody. Raises `Unavailable` when the broker can't say.
+        """Messages of both lanes that are ready and not handed to anybody. Raises `Unavailable` when the broker can't
+        say.
 
         A broker may need some seconds after its start until the number is right.
         """

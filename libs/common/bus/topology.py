@@ -15,6 +15,8 @@ class Topology(msgspec.Struct, frozen=True):
     """Name of the dead letter queue and of the exchange in front of it."""
     ready_arguments: dict[str, Any]
     dead_arguments: dict[str, Any]
+    bulk: str = ""
+    """The queue beside the ready one for what may wait; empty: none."""
     source: str = ""
     """An exchange, which is not ours, whose messages the ready queue takes; empty: none."""
 
@@ -24,7 +26,8 @@ def topology_of(prefix: str, delivery_limit: int = 10) -> Topology:
 
     A message is delivered `delivery_limit` + 1 times at most. At-least-once dead-lettering needs `reject-publish`.
     """
-    return _with_dead_letters(f"{prefix}.ready", f"{prefix}.dead", delivery_limit)
+    topology = _with_dead_letters(f"{prefix}.ready", f"{prefix}.dead", delivery_limit)
+    return msgspec.structs.replace(topology, bulk=f"{prefix}.ready.bulk")
 
 
 def exchange_topology(prefix: str, exchange: str) -> Topology:

@@ -1,14 +1,16 @@
-"""Chooses the feed of live events and who counts rates. Redis's client is imported only by whom it serves: it costs
+"""Chooses the feed of live events and who counts. Redis's client is imported only by whom it serves: it costs
 20 MB of memory.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from libs.common.cache.outstanding import NobodyCounts, Outstanding
 from libs.common.cache.protocol import LiveEvent, LiveFeed
 from libs.common.cache.rates import LocalRates, RateLimiter
+from libs.common.cache.redis_outstanding import RedisOutstanding
 
 
 def make_live_feed(url: str) -> LiveFeed:
@@ -29,6 +31,13 @@ def make_rates(url: str) -> RateLimiter:
     return RedisRates(url)
 
 
+def make_outstanding(url: str) -> Outstanding:
+    """What tenants have outstanding, counted over the Redis or Valkey at `url`; empty: PostgreSQL alone knows."""
+    if not url:
+        return NobodyCounts()
+    return RedisOutstanding(url)
+
+
 class NoLiveFeed:
     """Nobody sees anything. See `protocol.LiveFeed`."""
 
@@ -44,6 +53,9 @@ class NoLiveFeed:
 
     async def ping(self) -> bool:
         return False
+
+    async def figures(self) -> Mapping[str, float] | None:
+        return None
 
     async def close(self) -> None:
         self._closed.set()

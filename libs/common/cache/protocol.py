@@ -4,7 +4,7 @@ An event may be lost (nobody looks, the cache is away, a reader is slow) and not
 truth reads it from PostgreSQL. So publishing never fails and never holds up the work that it reports.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -45,6 +45,12 @@ class LiveFeed(Protocol):
 
     async def ping(self) -> bool:
         """Whether events get through at present. Never raises."""
+        ...
+
+    async def figures(self) -> Mapping[str, float] | None:
+        """The cache's own figures, by the names that Redis gives them (`INFO`); empty: it is away. None: there is no
+        cache. Never raises.
+        """
         ...
 
     async def close(self) -> None:

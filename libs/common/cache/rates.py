@@ -6,9 +6,16 @@ counted for a call that is refused.
 
 from collections import OrderedDict
 from time import monotonic
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 _MOST_KEYS = 100_000
+
+
+class Spent(NamedTuple):
+    """`wait`: 0.0, or in how many seconds there is as much as was asked for; `used`: how much is taken at present."""
+
+    wait: float
+    used: int
 
 
 class RateLimiter(Protocol):
@@ -16,6 +23,10 @@ class RateLimiter(Protocol):
 
     async def take(self, key: str, calls: int, seconds: int) -> float:
         """Take one of `calls` in `seconds`: 0.0, or in how many seconds there is one again. Never raises."""
+        ...
+
+    async def spend(self, key: str, calls: int, seconds: int, cost: int) -> Spent:
+        """As `take`, so many at once or none, at most all there are; 0 merely looks."""
         ...
 
     async def close(self) -> None:
@@ -30,15 +41,25 @@ class LocalRates:
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
     async def take(self, key: str, calls: int, seconds: int) -> float:
+        return (await self.spend(key, calls, seconds, 1)).wait
+
+    async def spend(self, key: str, calls: int, seconds: int, cost: int) -> Spent:
         now = monotonic()
-        after = max(now, self._full_at.get(key, now)) + seconds / calls
+        full = max(now, self._full_at.get(key, now))
+        after = full + seconds / calls * min(cost, calls)
         if (wait := after - now - seconds) > 1e-6:
-            return wait
-        self._full_at[key] = after
-        self._full_at.move_to_end(key)
+            return Spent(wait, used_of(full - now, calls, seconds))
+        if cost:
+            self._full_at[key] = after
+            self._full_at.move_to_end(key)
         if len(self._full_at) > _MOST_KEYS:
             self._full_at.popitem(last=False)
-        return 0.0
+        return Spent(0.0, used_of(after - now, calls, seconds))
 
     async def close(self) -> None:
         self._full_at.clear()
+
+
+def used_of(filled_seconds: float, calls: int, seconds: int) -> int:
+    """How many of the calls are taken when it takes so long until none is."""
+    return min(calls, round(filled_seconds / seconds * calls))

@@ -6,7 +6,7 @@ subscriptions of a process share one connection, whatever their number. Nothing 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from libs.common.cache.protocol import LiveEvent
 from libs.common.telemetry import metrics
+from libs.common.telemetry.states import BREAKER
 
 _PUBLISH_SECONDS = 0.1
 _QUIET_SECONDS = 1.0
@@ -91,6 +92,7 @@ class RedisLiveFeed:
                 delivered = True
             except _AWAY:
                 self._quiet_until = loop.time() + _QUIET_SECONDS
+            BREAKER.tell(not delivered, "live_feed")
         metrics.count_live_events(len(events), delivered=delivered)
 
     @asynccontextmanager
@@ -108,6 +110,14 @@ class RedisLiveFeed:
                 return bool(await self._redis.ping())
         except _AWAY:
             return False
+
+    async def figures(self) -> Mapping[str, float] | None:
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                found = await self._redis.info()
+        except _AWAY:
+            return {}
+        return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
     async def close(self) -> None:
         await self._hub.close()

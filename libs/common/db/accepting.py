@@ -24,6 +24,7 @@ class ExecutionRow(msgspec.Struct, frozen=True):
     input: str
     actor: str | None
     traceparent: str
+    priority: int | None = None
 
 
 class CallRow(msgspec.Struct, frozen=True):
@@ -57,10 +58,10 @@ class CallRow(msgspec.Struct, frozen=True):
 _ACCEPT = """
 WITH accepted AS (
     INSERT INTO executions (tenant_id, id, workflow_id, version, trigger_id, trigger_type, input, actor, traceparent,
-                            wake_at)
+                            priority, wake_at)
     SELECT e.*, now() + make_interval(secs => $1)
       FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::uuid[], $7::text[], $8::json[], $9::text[],
-                  $10::text[]) AS e)
+                  $10::text[], $30::int2[]) AS e)
 INSERT INTO webhook_logs (tenant_id, id, trigger_id, execution_id, outcome, status, method, query, headers, body, ip,
                           user_agent, microseconds, detail, answer, body_bytes, stands_for, version, replay_of)
 SELECT * FROM unnest($11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::text[], $16::int2[], $17::text[],
@@ -73,7 +74,8 @@ async def insert_accepted(
     connection: Connection, executions: Sequence[ExecutionRow], calls: Sequence[CallRow] = ()
 ) -> None:
     """The executions exist, pending, and the calls are on record. Part of the caller's transaction if there is one."""
-    await connection.execute(_ACCEPT, REPUBLISH_SECONDS, *_columns(executions, 9), *_columns(calls, 19))
+    *columns, priorities = _columns(executions, 10)
+    await connection.execute(_ACCEPT, REPUBLISH_SECONDS, *columns, *_columns(calls, 19), priorities)
 
 
 _PUT_OFF = """

@@ -18,7 +18,7 @@ PLATFORM = UUID(int=0)
 
 class AuditRow(msgspec.Struct, frozen=True):
     """One thing that somebody did. `object`: the id or name of what it was done to; `credential`: the id of an API key,
-    `platform`, `token`, or nothing; `changes`: JSON text; `stands_for`: how many alike this one is the sample of.
+    `platform`, `token`, `proxy`, or nothing; `changes`: JSON text; `stands_for`: how many alike it is the sample of.
     """
 
     tenant_id: UUID

@@ -35,7 +35,7 @@ WITH due AS (
     SELECT tenant_id, id FROM executions
      WHERE wake_at <= now() AND (status = 'waiting' OR wake_at <= now() - make_interval(secs => $2))
      ORDER BY wake_at LIMIT $1 FOR UPDATE SKIP LOCKED)
-UPDATE executions e SET status = 'pending', wake_at = now() + make_interval(secs => $3)
+UPDATE executions e SET status = 'pending', wake_at = now() + make_interval(secs => $3), queue_rank = NULL
   FROM due WHERE e.tenant_id = due.tenant_id AND e.id = due.id
 RETURNING e.tenant_id, e.id, e.epoch, e.workflow_id, e.version, e.traceparent
 """

@@ -44,9 +44,13 @@ class GroupCommit(Generic[Item, Result]):
         max_batch: int = 256,
         lanes: int = 2,
         observe: Callable[[int, float], None] | None = None,
+        failed: Callable[[int], None] | None = None,
     ) -> None:
-        """`observe(size, seconds)` is told of every flush that was committed."""
+        """`observe(size, seconds)` is told of every flush that was committed, `failed(size)` of every one that was
+        not.
+        """
         self._write, self._max_batch, self._lanes, self._observe = write, max_batch, lanes, observe
+        self._failed = failed
         self._pending: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -97,6 +101,8 @@ class GroupCommit(Generic[Item, Result]):
         except _REFUSED as error:
             await self._flush_apart(batch, error)
         except Exception as error:  # noqa: BLE001 - each waiter gets it; the lane must live on
+            if self._failed is not None:
+                self._failed(len(batch))
             _fail(batch, error)
         else:
             for (_, future), result in zip(batch, results, strict=True):

@@ -76,12 +76,13 @@ END $$
 
 # An expression, not a function: it becomes an index condition and prunes partitions. After a transaction the setting is
 # '', not null. Of tenants themselves only the data key is written: the platform makes and changes them. The audit log
-# is added to.
+# is added to; usage and warnings are the scheduler's to write.
 _UNGUARDED = """
 WITH tables AS (
     SELECT c.oid, c.relname AS name, c.relowner AS owner, c.relrowsecurity AND c.relforcerowsecurity AS is_forced,
            CASE c.relname WHEN 'tenants' THEN 'SELECT, UPDATE (data_key)'
                           WHEN 'audit_log' THEN 'SELECT, INSERT'
+                          WHEN 'usage' THEN 'SELECT' WHEN 'limit_warnings' THEN 'SELECT'
                           ELSE 'SELECT, INSERT, UPDATE, DELETE' END AS rights
       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
      WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition

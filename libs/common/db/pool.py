@@ -15,6 +15,7 @@ A database that is away shows as `Unavailable`, whatever the driver calls it.
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import perf_counter
 from typing import TypeAlias
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -23,6 +24,8 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from libs.common.errors import OperatorError, Unavailable
+from libs.common.telemetry.metrics import count_database_away, observe_pool_wait
+from libs.common.telemetry.states import show_pool
 
 Record: TypeAlias = asyncpg.Record
 Connection: TypeAlias = "asyncpg.Connection[Record] | PoolConnectionProxy[Record]"
@@ -78,12 +81,15 @@ class Database:
             )
         except (*AWAY, asyncpg.PostgresError, ValueError) as error:
             raise OperatorError(f"PostgreSQL at {address(self._dsn)}: {reason(error)}") from error
+        pool = self._pool
+        show_pool(lambda: (pool.get_size(), pool.get_idle_size(), pool.get_max_size()))
 
     async def close(self) -> None:
         """Give every connection back to the server; cuts off what still runs after five seconds."""
         if self._pool is None:
             return
         pool, self._pool = self._pool, None
+        show_pool(None)
         try:
             async with asyncio.timeout(5.0):
                 await pool.close()
@@ -95,14 +101,17 @@ class Database:
         """A connection for single statements. Raises `Unavailable` when the database is away."""
         if self._pool is None:
             raise Unavailable("The database is not connected.")
+        started = perf_counter()
         try:
             async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
+                observe_pool_wait(perf_counter() - started)
                 try:
                     yield connection
                 except (asyncpg.InternalClientError, asyncpg.ReadOnlySQLTransactionError):
                     connection.terminate()  # of no use to the next one
                     raise
         except AWAY as error:
+            count_database_away()
             raise Unavailable(f"The database is away: {reason(error)}") from error
 
     @asynccontextmanager

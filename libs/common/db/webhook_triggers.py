@@ -11,7 +11,7 @@ from libs.common.db.pool import Connection
 
 class WebhookTriggerRow(msgspec.Struct, frozen=True):
     """A webhook trigger with what accepting a call needs of its workflow and tenant. JSON texts as stored. `suspended`:
-    its tenant is.
+    its tenant is. `plan`, `quota` and `stored_bytes` are the tenant's.
     """
 
     tenant_id: UUID
@@ -29,12 +29,15 @@ class WebhookTriggerRow(msgspec.Struct, frozen=True):
     suspended: bool
     input_schema: str | None
     data_key: bytes | None
+    plan: str | None = None
+    quota: str = "{}"
+    stored_bytes: int = 0
 
 
 _FIND = """
 SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, tr.conditions, tr.token, tr.sealed_secrets, w.version,
        w.name, t.slug, tr.enabled AND w.enabled AS runnable, t.status <> 'active' AS suspended,
-       v.definition ->> 'input_schema' AS input_schema, t.data_key
+       v.definition ->> 'input_schema' AS input_schema, t.data_key, t.plan, t.quota, t.stored_bytes
   FROM triggers tr
   JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id AND w.deleted_at IS NULL
   JOIN workflow_versions v ON v.tenant_id = w.tenant_id AND v.workflow_id = w.id AND v.version = w.version
@@ -52,7 +55,7 @@ async def find_webhook_trigger(connection: Connection, trigger_id: UUID) -> Webh
 _FIND_CALLED = """
 SELECT tr.tenant_id, tr.id, tr.workflow_id, tr.key, tr.config, tr.conditions, tr.token, tr.sealed_secrets, w.version,
        w.name, t.slug, tr.enabled AND w.enabled AS runnable, t.status <> 'active' AS suspended,
-       v.definition ->> 'input_schema' AS input_schema, t.data_key
+       v.definition ->> 'input_schema' AS input_schema, t.data_key, t.plan, t.quota, t.stored_bytes
   FROM tenants t
   JOIN triggers tr ON tr.tenant_id = t.tenant_id AND tr.slug = $2 AND tr.type = 'webhook'
   JOIN workflows w ON w.tenant_id = tr.tenant_id AND w.id = tr.workflow_id AND w.deleted_at IS NULL

@@ -32,7 +32,7 @@ MAX_STARTS = 200
 """Executions that one event starts; the triggers beyond, the youngest, are on record as `too_many`."""
 MAX_DATA_BYTES = 262_144
 
-EventSource = Literal["api", "action", "record", "execution", "schedule", "webhook", "bus"]
+EventSource = Literal["api", "action", "record", "execution", "schedule", "webhook", "bus", "limit"]
 Verdict = Literal["started", "no_match", "transform", "schema", "too_deep", "loop", "too_many", "told"]
 
 _REASON_CHARACTERS = 400

@@ -64,7 +64,7 @@ class Run:
     ) -> None:  # fmt: skip
         self.execution_id, self.program, self.scope = execution_id, program, scope
         self._known_by = original_id or execution_id
-        self._mask: Mask = mask or _as_it_is
+        self.mask: Mask = mask or _as_it_is
         self.started_at, self.deadline, self.traceparent, self.broken = started_at, deadline, traceparent, broken
         self.attempts = Attempts()
         self._walk = Walk(program, scope, self.attempts)
@@ -109,14 +109,14 @@ class Run:
 
     def succeed(self, effect: Effect, output: Any, now: datetime) -> None:
         """The effect was done and gave `output`."""
-        frame, output = self._walk.leave(effect), self._mask(output)
+        frame, output = self._walk.leave(effect), self.mask(output)
         self.attempts.finish(effect.record, ActionStatus.COMPLETED, now, output=output)
         self._walk.complete(frame, effect.step, output)
         self._walk.look_after(frame)
 
     def fail(self, effect: Effect, failure: Failure, now: datetime, unit_random: float) -> None:
         """The attempt failed. It is tried again after a pause if its retry policy has an attempt left for this."""
-        frame, failure = self._walk.leave(effect), self._mask(failure)
+        frame, failure = self._walk.leave(effect), self.mask(failure)
         wake_at = self._next_try(frame, effect.step, failure, now, unit_random)
         self.attempts.finish(effect.record, ActionStatus.FAILED, now, failure=failure, wake_at=wake_at)
         self._fail(frame, effect.step, failure, wake_at)
@@ -191,7 +191,7 @@ class Run:
                 self._walk.skip(frame, step)
                 return
         except TemplateError as error:
-            self._fail_at_once(frame, step, place, 1, now, self._mask(template_failure(error)))
+            self._fail_at_once(frame, step, place, 1, now, self.mask(template_failure(error)))
             return
         if step.action.delay_seconds > 0:
             self._wait(frame, step, place, 1, now, now + timedelta(seconds=step.action.delay_seconds))
@@ -261,14 +261,14 @@ class Run:
             self._walk.waits.add(place, last.wake_at, frame, step)
             return
         if outcome.failure is not None:
-            failure = self._mask(outcome.failure)
+            failure = self.mask(outcome.failure)
             wake_at = self._next_try(frame, step, failure, now, _MIDDLE)
             self.attempts.close(step, place, ActionStatus.FAILED, now, failure=failure, wake_at=wake_at)
             self._fail(frame, step, failure, wake_at)
         elif awaited(last) == DOUBT:
             self._run(frame, step, place, last.attempt, now)
         else:
-            output = self._mask(outcome.output)
+            output = self.mask(outcome.output)
             self.attempts.close(step, place, ActionStatus.COMPLETED, now, output=output)
             self._walk.complete(frame, step, output)
 
@@ -319,7 +319,7 @@ class Run:
         try:
             scope = self._walk.visible.from_(frame)
             config: dict[str, Any] = step.config.render(scope)
-            shown: dict[str, Any] = self._mask(config)
+            shown: dict[str, Any] = self.mask(config)
             if step.steers:
                 self._run_flow(frame, step, place, attempt, shown, now)
             elif step.kind is ActionKind.PURE:
@@ -333,7 +333,7 @@ class Run:
                 context = context_of(step.action.config, scope) if is_local else None
                 self._start(frame, Effect(step, shown if is_local else config, record, self._key(step, place), context))
         except TemplateError as error:
-            self._fail_at_once(frame, step, place, attempt, now, self._mask(template_failure(error)))
+            self._fail_at_once(frame, step, place, attempt, now, self.mask(template_failure(error)))
         except ActionFailed as error:
             self._fail_at_once(frame, step, place, attempt, now, error.failure)
 
@@ -382,7 +382,7 @@ class Run:
         if self._walk.root.failure is not None:
             return self.interrupt(ExecutionStatus.FAILED, self._walk.root.failure, now)
         end = completed_end(self.program, self.scope)
-        return End(end.status, self._mask(end.output), self._mask(end.failure))
+        return End(end.status, self.mask(end.output), self.mask(end.failure))
 
     def _close_records(self, end: End, now: datetime) -> End:
         """No record of an ended run stays open. In a run built from its records there may be some that it did not come

@@ -20,13 +20,16 @@ Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class TriggerSpec(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One trigger of a definition. `conditions` must hold for a firing to become an execution."""
+    """One trigger of a definition. `conditions` must hold for a firing to become an execution. `priority`: of what it
+    starts, where the workflow's is not meant.
+    """
 
     key: Annotated[str, msgspec.Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
     type: Literal["manual", "schedule", "webhook", "event"]
     config: dict[str, Any] = {}
     conditions: list[Any] | dict[str, Any] | None = None
     enabled: bool = True
+    priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] | None = None
 
 
 class WebhookConfig(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -65,7 +65,8 @@ class Concurrency(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
 
 class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A whole workflow. `output` is a template over the finished run; `timeout_seconds` bounds the whole execution;
-    `on_failure` is the name or id of another workflow, for runs that fail.
+    `on_failure` is the name or id of another workflow, for runs that fail; `priority` orders what waits for the
+    tenant's turn, the highest first.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -82,6 +83,7 @@ class Definition(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     concurrency: Concurrency | None = None
     timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=MAX_EXECUTION_SECONDS)] | None = None
     on_failure: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] | None = None
 
 
 class BranchCase(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -26,7 +26,7 @@ REDACTED = "***"
 _SECRET_KEY = re.compile(r"authorization|token|secret|password|api[-_]?key|cookie", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_SILENT = ("aiormq", "aio_pika", "asyncpg")
+_SILENT = ("aiormq", "aio_pika", "asyncpg", "opentelemetry")
 """They report every lost connection several times, with traces; whoever needed it says it once and in words."""
 _TERSE = ("uvicorn",)
 """Of its starts and stops our own lines tell."""

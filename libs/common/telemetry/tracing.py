@@ -39,11 +39,6 @@ def new_trace(random: bytes) -> Trace:
     return Trace(_digits(random[:16], 16), _digits(random[16:24], 8))
 
 
-def child_of(parent: Trace, random: bytes) -> Trace:
-    """A new span in the parent's trace, from 8 random bytes."""
-    return Trace(parent.trace_id, _digits(random[:8], 8), parent.sampled)
-
-
 def format_traceparent(trace: Trace) -> str:
     """The header that hands the trace on."""
     return f"00-{trace.trace_id}-{trace.span_id}-{'01' if trace.sampled else '00'}"

@@ -10,12 +10,15 @@ import msgspec
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """What an effect may know of its attempt. `idempotency_key` is the same for every attempt of the action."""
+    """What an effect may know of its attempt. `idempotency_key` is the same for every attempt of the action;
+    `traceparent`: the attempt's own place in the trace; `mask`: for texts that may show a secret.
+    """
 
     idempotency_key: str
     timeout_seconds: float
     traceparent: str
     tenant_id: UUID
+    mask: Callable[[str], str] = str
 
 
 EffectAction = Callable[[dict[str, Any], Attempt], Awaitable[Any]]

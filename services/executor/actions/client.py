@@ -8,12 +8,15 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from libs.common.clock import Clock
 from libs.common.domain.execution import Failure
 from libs.common.domain.faults import is_object
 from libs.common.domain.pure_actions import ActionFailed
 from libs.common.security.egress import EgressPolicy, guarded_session
 from libs.common.security.http_client import OutgoingRequest, OutgoingResponse, SendFailed, send
+from libs.common.telemetry.spans import Around, around, known_method
 from services.executor.actions.base import Attempt
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ _LONGEST_RETRY_AFTER_SECONDS = 86_400.0
 _USER_AGENT = "Signalbox"
 _LONGEST_REASON = 200
 _WORD = re.compile(r"[a-z_]{1,64}")
+_HOST = re.compile(r"https?://(?:[^/?#@]*@)*(\[[^\]]*\]|[^/?#:@]*)", re.IGNORECASE)
 
 
 class GuardedClient:
@@ -38,20 +42,36 @@ class GuardedClient:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, request: OutgoingRequest) -> OutgoingResponse:
+    async def send(self, request: OutgoingRequest, attempt: Attempt) -> OutgoingResponse:
         """The answer, whatever its status. Raises `ActionFailed` when there is none."""
         if self._session is None:
             self._session = guarded_session(self._policy)
-        try:
-            return await send(self._session, request)
-        except SendFailed as error:
-            raise ActionFailed(Failure(error.error_class, error.detail)) from None
+        with around(known_method(request.method), attempt.traceparent, "client") as span:
+            try:
+                response = await send(self._session, _at(request, attempt, span))
+            except SendFailed as error:
+                span.failed(error.error_class)
+                raise ActionFailed(Failure(error.error_class, error.detail)) from None
+            span.note("http.response.status_code", response.status)
+            return response
 
     def refusal(self, response: OutgoingResponse, detail: str = "") -> ActionFailed:
         """An answer that counts as a failure, of the class `http_status`; `detail` says more than its number."""
         message = f"the endpoint answered {response.status}{': ' if detail else ''}{detail}"
         wait = retry_after(response.headers.get("retry-after", ""), self._clock.now())
         return ActionFailed(Failure("http_status", message, http_status=response.status, retry_after_seconds=wait))
+
+
+def _at(request: OutgoingRequest, attempt: Attempt, span: Around) -> OutgoingRequest:
+    """The request at the place of its own span. Of its address only the host is told, as records would show it."""
+    if span.place == attempt.traceparent:
+        return request
+    span.note("http.request.method", known_method(request.method))
+    if (host := _HOST.match(request.url)) is not None:
+        span.note("server.address", attempt.mask(host[1]))
+    if request.headers.get("traceparent") != attempt.traceparent:
+        return request  # the workflow gave its own
+    return msgspec.structs.replace(request, headers={**request.headers, "traceparent": span.place})
 
 
 def with_our_headers(headers: Mapping[str, str], attempt: Attempt, content_type: str = "") -> dict[str, str]:

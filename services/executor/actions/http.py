@@ -29,7 +29,7 @@ class HttpAction:
     async def run(self, config: dict[str, Any], attempt: Attempt) -> Any:
         """Call the endpoint; the output is its answer. Raises `ActionFailed`."""
         wanted: HttpRequestConfig = read_config(config, HttpRequestConfig)
-        response = await self._client.send(build_request(wanted, attempt))
+        response = await self._client.send(build_request(wanted, attempt), attempt)
         if not _is_success(wanted, response.status):
             raise self._client.refusal(response)
         return msgspec.to_builtins(response)

@@ -45,7 +45,7 @@ class NotificationAction:
         )
         body = msgspec.json.encode({**message_body(wanted), **(wanted.payload or {})})
         response = await self._client.send(
-            OutgoingRequest("POST", wanted.url, headers, attempt.timeout_seconds, body=body)
+            OutgoingRequest("POST", wanted.url, headers, attempt.timeout_seconds, body=body), attempt
         )
         if response.status >= ERROR_STATUS:
             raise self._client.refusal(response, vendor_reason(response.body))

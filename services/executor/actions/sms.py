@@ -23,7 +23,7 @@ class SmsAction:
     async def run(self, config: dict[str, Any], attempt: Attempt) -> Any:
         """Send it; the output is what the service says of the message. Raises `ActionFailed`."""
         wanted: SendSmsConfig = read_config(config, SendSmsConfig)
-        response = await self._client.send(build_request(wanted, attempt))
+        response = await self._client.send(build_request(wanted, attempt), attempt)
         answer: dict[str, Any] = response.body if is_object(response.body) else {}
         if response.status >= ERROR_STATUS:
             raise self._client.refusal(response, vendor_reason(response.body))

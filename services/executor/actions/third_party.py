@@ -57,7 +57,8 @@ class AttemptContext:
             OutgoingRequest(
                 method.upper(), url, with_our_headers(headers or {}, self._attempt, content_type),
                 self._attempt.timeout_seconds, query or {}, body if json is None else msgspec.json.encode(json),
-            )
+            ),
+            self._attempt,
         )  # fmt: skip
         if response.status >= ERROR_STATUS and not any_status:
             raise self._client.refusal(response)

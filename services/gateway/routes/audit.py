@@ -37,7 +37,7 @@ Format: TypeAlias = Annotated[
 
 class AuditEntry(msgspec.Struct, frozen=True):
     """One thing that somebody did. `actor`: the user whom the caller named; `credential`: the id of an API key,
-    `platform` or `token`; `changes`: what differs, secrets as `***`; `stands_for`: how many alike this one stands for.
+    `platform`, `token` or `proxy`; `changes`: what differs, secrets as `***`; `stands_for`: how many it stands for.
     """
 
     id: UUID
@@ -108,7 +108,7 @@ async def _answer(
         rows = await list_audit_rows(connection, tenant_id, wanted, limit=most, offset=opened.offset)
     if form == "csv":
         headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
-        return Response(_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+        return Response(_csv(rows), media_type="text/csv", headers=headers)
     return Response(page(rows, opened, _shown, lambda row: row.id))
 
 

@@ -19,7 +19,8 @@ class CheckUp(msgspec.Struct, frozen=True):
 
 @get("/doctor", responses=problems(), summary="Look for what is stuck")
 async def look(request: AnyRequest) -> CheckUp:
-    """Executions that nothing moves, leaked slots, dead workers, late schedules, missing partitions, dead letters."""
+    """Executions that nothing moves, leaked slots, dead workers, late schedules, missing partitions, secrets that
+    nothing opens, dead letters."""
     return _told(await examine(_patient(request)))
 
 
@@ -37,7 +38,7 @@ def _told(findings: list[Finding]) -> CheckUp:
 
 def _patient(request: AnyRequest) -> Patient:
     parts = parts_of(request)
-    return Patient(parts.database, parts.clock, parts.acceptor.announce_known, parts.acceptor)
+    return Patient(parts.database, parts.vault, parts.clock, parts.acceptor.announce_known, parts.acceptor)
 
 
 ROUTER = Router(

@@ -70,7 +70,7 @@ BODIES = (RaiseEvent, RaiseEvents)
 
 @post(
     "/events", operation_class=takes(RaiseEvent, RaiseEvents), status_code=202,
-    responses=problems(400, 403, 413, 415, 422), summary="Raise an event, or several",
+    responses=problems(400, 402, 403, 413, 415, 422), summary="Raise an event, or several",
 )  # fmt: skip
 async def raise_events(request: AnyRequest) -> Response[Raised | RaisedMany]:
     """One event, or `{"events": […]}` (a bare list will do) with at most 100, which are raised all or none. Answers 202
@@ -78,6 +78,7 @@ async def raise_events(request: AnyRequest) -> Response[Raised | RaisedMany]:
     """
     sent = read_events(await read_object_or_list(request))
     caller = caller_of(request)
+    await parts_of(request).limits.admit_start(caller.tenant_id, len(await request.body()), len(sent))
     events = new_events(
         sent, caller.tenant_id, "api", key=idempotency_key(request), actor=caller.actor,
         traceparent=traceparent_of(request),

@@ -14,6 +14,7 @@ from litestar.response import Stream
 from libs.common.clock import id_time
 from libs.common.db import execution_views as table
 from libs.common.db.execution_views import ExecutionFilter, StoredAttempt, StoredExecution
+from libs.common.db.queue_views import OpenWait, list_open_waits
 from libs.common.db.slots import QueuedFor, queued_for
 from libs.common.db.workflows import find_workflow
 from libs.common.domain.execution import TERMINAL, ActionStatus, ExecutionStatus, Failure
@@ -92,15 +93,45 @@ class ExecutionSummary(msgspec.Struct, frozen=True):
     trace_id: str | None
 
 
-class WaitingFor(msgspec.Struct, frozen=True):
-    """What a waiting execution waits for."""
+class ApprovalWait(msgspec.Struct, frozen=True):
+    """A decision that an action waits for."""
 
-    concurrency: QueuedFor
+    action: str
+    index: int
+    approval_id: UUID | None
+    until: datetime | None
+
+
+class EventWait(msgspec.Struct, frozen=True):
+    """An event that an action waits for: a name, or the beginning of names with a star."""
+
+    action: str
+    index: int
+    event: str | None
+    until: datetime | None
+
+
+class ChildWait(msgspec.Struct, frozen=True):
+    """An execution that an action has started, and whose end it waits for."""
+
+    action: str
+    index: int
+    execution_id: UUID | None
+    until: datetime | None
+
+
+class WaitingFor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a waiting execution waits for: a slot of its workflow's concurrency, or what its actions are to be told."""
+
+    concurrency: QueuedFor | None = None
+    approvals: list[ApprovalWait] = []
+    events: list[EventWait] = []
+    executions: list[ChildWait] = []
 
 
 class Execution(ExecutionSummary, frozen=True):
-    """An execution with every attempt of its actions, in the order of the workflow. `waiting_for`: of one that queues
-    under its workflow's concurrency.
+    """An execution with every attempt of its actions, in the order of the workflow. `waiting_for`: of one that waits
+    for something else than a time.
     """
 
     waiting_for: WaitingFor | None
@@ -238,13 +269,32 @@ async def _load(parts: GatewayParts, tenant_id: UUID, execution_id: UUID) -> Exe
         attempts = await table.list_attempts(connection, tenant_id, execution_id, value_bytes=most)
         is_waiting = row.status == ExecutionStatus.WAITING
         queued = await queued_for(connection, tenant_id, execution_id) if is_waiting else None
-    return _execution_of(row, attempts, queued)
+        waits = await list_open_waits(connection, tenant_id, execution_id) if is_waiting else []
+    return _execution_of(row, attempts, _waiting_for(queued, waits))
 
 
-def _execution_of(row: StoredExecution, attempts: Sequence[StoredAttempt], queued: QueuedFor | None) -> Execution:
+def _waiting_for(queued: QueuedFor | None, waits: Sequence[OpenWait]) -> WaitingFor | None:
+    approvals: list[ApprovalWait] = []
+    events: list[EventWait] = []
+    children: list[ChildWait] = []
+    for wait in waits:
+        index = wait.iteration % MAX_ITEMS
+        if wait.awaited in ("approval", "doubt"):
+            approvals.append(ApprovalWait(wait.key, index, wait.approval_id, wait.until))
+        elif wait.awaited == "event":
+            events.append(EventWait(wait.key, index, wait.event, wait.until))
+        elif wait.awaited == "execution":
+            children.append(ChildWait(wait.key, index, wait.child_id, wait.until))
+    found = WaitingFor(queued, approvals, events, children)
+    return None if found == WaitingFor() else found
+
+
+def _execution_of(
+    row: StoredExecution, attempts: Sequence[StoredAttempt], waiting_for: WaitingFor | None
+) -> Execution:  # fmt: skip
     return Execution(
         **_fields(row),
-        waiting_for=None if queued is None else WaitingFor(queued),
+        waiting_for=waiting_for,
         actions=[_action_of(row.id, attempt) for attempt in attempts],
     )
 

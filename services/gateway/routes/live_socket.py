@@ -17,6 +17,7 @@ from libs.common.problems import problem_for
 from services.gateway.auth import AnyConnection, Authenticator, check_scope, presented_by
 from services.gateway.identity import Presented
 from services.gateway.live import LiveStreams
+from services.gateway.parts import GatewayParts
 from services.gateway.sockets import (
     BROKEN,
     GONE,
@@ -43,10 +44,12 @@ async def follow_executions(socket: AnySocket) -> None:
     if "authorization" in socket.headers:
         await _follow_by_headers(socket)
         return
+    streams: LiveStreams = socket.app.state["live_streams"]
     await socket.accept(_subprotocol(socket))
     try:
-        async with asyncio.timeout(_HELLO_SECONDS):
-            presented, first = await _introduced(socket)
+        with streams.followers.greet():
+            async with asyncio.timeout(_HELLO_SECONDS):
+                presented, first = await _introduced(socket)
         await _follow(socket, presented, first)
         return
     except TimeoutError:
@@ -73,19 +76,24 @@ async def _follow(socket: AnySocket, presented: Presented, first: Message | None
     authenticator: Authenticator = socket.app.state["authenticator"]
     streams: LiveStreams = socket.app.state["live_streams"]
     feeds: TenantFeeds = socket.app.state["tenant_feeds"]
+    limits = cast("GatewayParts", socket.app.state["parts"]).limits
 
     async def check() -> None:
         await authenticator.identify(presented)
 
+    async def admit() -> None:
+        await limits.admit_call(caller.tenant_id)
+
     caller = await authenticator.identify(presented)
     check_scope(caller, cast("AnyConnection", socket), writes=False)
+    await admit()
     followers = streams.followers
     with followers.admit(caller.tenant_id, "socket"):
         async with feeds.of(caller.tenant_id) as feed:
             if socket.connection_state == "init":
                 await socket.accept(_subprotocol(socket))
             try:
-                ending = await Session(socket, feed, check, followers.closing).run(first)
+                ending = await Session(socket, feed, check, admit, followers.closing).run(first)
             except Exception:  # noqa: BLE001 - whatever it was, it is logged, and the other side is told
                 _log.exception("a socket failed", tenant_id=caller.tenant_id)
                 ending = BROKEN

@@ -40,6 +40,7 @@ from services.gateway.paging import DEFAULT_LIMIT, Cursor, Limit, Offset, Page, 
 from services.gateway.preconditions import check_if_match, etag
 from services.gateway.record_queries import cursor_position, read_after, read_query
 from services.gateway.routes.collections import load_collection
+from services.gateway.routes.running import traceparent_of
 
 _READ_ONLY = frozenset({"id", "collection", "version", "created_by", "updated_by", "created_at", "updated_at"})
 Tags: TypeAlias = Annotated[list[str] | None, QueryParameter(name="tag", description="May stand several times: all")]
@@ -103,12 +104,13 @@ async def list_records(
 
 @post(
     "/collections/{name:str}/records", operation_class=takes(RecordBody),
-    responses=problems(400, 403, 404, 413, 415, 422), summary="Create a record",
+    responses=problems(400, 402, 403, 404, 413, 415, 422), summary="Create a record",
 )  # fmt: skip
 async def create_record(request: AnyRequest, name: FromPath[str]) -> Response[RecordShown]:
     """422 with every fault when the data does not fit the collection's schema."""
     data, tags = _checked(await read_object(request))
     caller, now = caller_of(request), parts_of(request).clock.now()
+    await parts_of(request).limits.admit_rows(caller.tenant_id)
     record = Record(caller.tenant_id, name, new_id(), 1, data, tags, caller.actor, caller.actor, now, now)
     async with tenant_of(request).transaction() as connection:
         collection = await _hold(connection, request, name, make=True)
@@ -189,7 +191,8 @@ async def _write(connection: Connection, request: AnyRequest, change: RecordChan
     """Make the change true and raise its events; what they start is to be announced after the commit."""
     await write_records(connection, [change])
     await note(connection, *_told(change))
-    return await raise_events(connection, record_events(change, new_id, actor=caller_of(request).actor))
+    actor, place = caller_of(request).actor, traceparent_of(request)
+    return await raise_events(connection, record_events(change, new_id, actor=actor, traceparent=place))
 
 
 def _told(change: RecordChange) -> tuple[str, str, object, object]:

@@ -58,7 +58,7 @@ BODIES = (Retry,)
 
 @post(
     "/executions/{execution_id:uuid}/retry", operation_class=takes(Retry, required=False), status_code=202,
-    responses=problems(400, 403, 404, 409, 422), summary="Run an execution again from where it failed",
+    responses=problems(400, 402, 403, 404, 409, 413, 422), summary="Run an execution again from where it failed",
 )  # fmt: skip
 async def retry(request: AnyRequest, execution_id: FromPath[UUID]) -> Response[Retried]:
     """A new execution that keeps what was completed and goes on from there. Calls carry the same `Idempotency-Key` as
@@ -66,6 +66,7 @@ async def retry(request: AnyRequest, execution_id: FromPath[UUID]) -> Response[R
     """
     body = to_struct(await read_object(request), Retry) if await request.body() else Retry()
     caller, fresh_id, traceparent = caller_of(request), new_id(), traceparent_of(request)
+    await parts_of(request).limits.admit_start(caller.tenant_id, len(await request.body()))
     async with tenant_of(request).transaction() as connection:
         source = await find_repeatable(connection, caller.tenant_id, execution_id)
         version = _version(source, body.version)

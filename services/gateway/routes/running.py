@@ -1,7 +1,7 @@
 """Starting a workflow by hand. The answer goes out when the execution is committed."""
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -10,10 +10,9 @@ from litestar import Response, Router, post
 from litestar.params import FromPath
 
 from libs.common.accept import NewExecution
-from libs.common.clock import random_token
 from libs.common.db.workflows import Startable, find_startable, find_version
 from libs.common.errors import Conflict, Fault, InvalidInput, NotFound
-from libs.common.telemetry.tracing import child_of, format_traceparent, new_trace, parse_traceparent
+from libs.common.telemetry.spans import place_of_request
 from services.gateway.auth import caller_of, parts_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest, read_object, to_struct
 from services.gateway.documents import TENANT_SECURITY, problems, takes
@@ -26,9 +25,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Execute(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to run with; templates see it as `input`."""
+    """What to run with; templates see it as `input`. `priority`: where the workflow's own is not meant."""
 
     input: dict[str, Any] = {}
+    priority: Annotated[int, msgspec.Meta(ge=-10, le=10)] | None = None
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ BODIES = (Execute,)
 
 @post(
     "/workflows/{workflow_id:uuid}/execute", operation_class=takes(Execute, required=False), status_code=202,
-    responses=problems(400, 403, 404, 409, 413, 415, 422), summary="Execute a workflow",
+    responses=problems(400, 402, 403, 404, 409, 413, 415, 422), summary="Execute a workflow",
 )  # fmt: skip
 async def execute(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[Started]:
     """Answers 202 at once. With `Idempotency-Key` a retry within 24 hours starts nothing new and gives the same
@@ -53,6 +53,7 @@ async def execute(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[
     raw = await request.body()
     body = to_struct(await read_object(request), Execute) if raw else Execute()
     startable = await _startable(request, caller, workflow_id, body.input)
+    await parts_of(request).limits.admit_start(caller.tenant_id, len(raw))
     new = NewExecution(
         tenant_id=caller.tenant_id,
         workflow_id=workflow_id,
@@ -63,6 +64,7 @@ async def execute(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[
         input=msgspec.json.encode(body.input),
         actor=caller.actor,
         traceparent=traceparent_of(request),
+        priority=body.priority,
     )
     acceptor, replayed = parts_of(request).acceptor, False
     if key is None:
@@ -113,8 +115,7 @@ def idempotency_key(request: AnyRequest) -> str | None:
 
 def traceparent_of(request: AnyRequest) -> str:
     """The caller's trace goes on in the execution; without one, a trace begins here."""
-    parent = parse_traceparent(request.headers.get("traceparent", ""))
-    return format_traceparent(child_of(parent, random_token(8)) if parent else new_trace(random_token(24)))
+    return place_of_request(request.headers.get("traceparent", ""))
 
 
 ROUTER = Router(

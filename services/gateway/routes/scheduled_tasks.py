@@ -79,7 +79,7 @@ async def list_all(
 
 
 @post(
-    "/scheduled-tasks", operation_class=takes(ScheduledTask), responses=problems(400, 403, 409, 413, 415, 422),
+    "/scheduled-tasks", operation_class=takes(ScheduledTask), responses=problems(400, 402, 403, 409, 413, 415, 422),
     summary="Create a scheduled task",
 )  # fmt: skip
 async def create(request: AnyRequest) -> Response[Task]:
@@ -98,7 +98,7 @@ async def show(request: AnyRequest, task_id: FromPath[UUID]) -> Response[Task]:
 
 @put(
     "/scheduled-tasks/{task_id:uuid}", operation_class=takes(ScheduledTask),
-    responses=problems(400, 403, 404, 409, 412, 413, 415, 422), summary="Replace a scheduled task",
+    responses=problems(400, 402, 403, 404, 409, 412, 413, 415, 422), summary="Replace a scheduled task",
 )  # fmt: skip
 async def replace(request: AnyRequest, task_id: FromPath[UUID]) -> Response[Task]:
     """A new schedule counts from now, an unchanged one goes on. With `If-Match`, 412 when somebody was faster."""
@@ -108,7 +108,7 @@ async def replace(request: AnyRequest, task_id: FromPath[UUID]) -> Response[Task
 
 @patch(
     "/scheduled-tasks/{task_id:uuid}", operation_class=takes(None),
-    responses=problems(400, 403, 404, 409, 412, 413, 415, 422), summary="Change a scheduled task",
+    responses=problems(400, 402, 403, 404, 409, 412, 413, 415, 422), summary="Change a scheduled task",
 )  # fmt: skip
 async def change(request: AnyRequest, task_id: FromPath[UUID]) -> Response[Task]:
     """JSON Merge Patch (RFC 7396): what is given replaces, null removes, lists are replaced whole."""
@@ -154,7 +154,7 @@ async def list_executions(
 
 @post(
     "/scheduled-tasks/{task_id:uuid}/run", operation_class=takes(Fire, required=False), status_code=202,
-    responses=problems(400, 403, 404, 409, 413, 415, 422), summary="Run a scheduled task now",
+    responses=problems(400, 402, 403, 404, 409, 413, 415, 422), summary="Run a scheduled task now",
 )  # fmt: skip
 async def run(request: AnyRequest, task_id: FromPath[UUID]) -> Response[Fired]:
     """As if a slot were due now, also while it is paused; 409 when it does not overlap and a run goes on. With

@@ -31,7 +31,7 @@ from services.gateway.documents import TENANT_SECURITY, problems, takes
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, page, window
 from services.gateway.parts import Caller
 from services.gateway.routes.jobs import JobMade
-from services.gateway.routes.running import idempotency_key
+from services.gateway.routes.running import idempotency_key, traceparent_of
 from services.gateway.schedule_order import Sort, cursor_position, read_after
 
 MAX_BACKFILL_DAYS = 366
@@ -212,7 +212,7 @@ async def resume_now(request: AnyRequest, trigger_id: UUID) -> Standing:
 
 @post(
     "/triggers/{trigger_id:uuid}/fire", operation_class=takes(Fire, required=False), status_code=202,
-    responses=problems(400, 403, 404, 409, 413, 415, 422), summary="Fire a schedule now",
+    responses=problems(400, 402, 403, 404, 409, 413, 415, 422), summary="Fire a schedule now",
 )  # fmt: skip
 async def fire(request: AnyRequest, trigger_id: FromPath[UUID]) -> Response[Fired]:
     """As if a slot were due now, also while it is paused; overlap is judged by the schedule's policy, and 409 when that
@@ -226,6 +226,7 @@ async def fire_now(request: AnyRequest, trigger_id: UUID) -> Response[Fired]:
     caller, key, raw = caller_of(request), idempotency_key(request), await request.body()
     body = to_struct(await read_object(request), Fire) if raw else Fire()
     parts, run_id, new = parts_of(request), new_id(), list[NewExecution]()
+    await parts.limits.admit_start(caller.tenant_id, len(raw))
     async with tenant_of(request).transaction() as connection:
         due = await _locked(connection, caller, trigger_id)
         if key is not None:
@@ -235,7 +236,7 @@ async def fire_now(request: AnyRequest, trigger_id: UUID) -> Response[Fired]:
                 raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
             if known_id != run_id:
                 return _fired(known_id, "pending", replayed=True)
-        planned, cancelled = await _plan_by_hand(connection, caller, due, body, run_id)
+        planned, cancelled = await _plan_by_hand(connection, caller, due, body, run_id, traceparent_of(request))
         new = await start(connection, parts.acceptor, [planned], [(caller.tenant_id, one) for one in cancelled])
         await note(connection, "schedule.fired", trigger_id, None, {"execution_id": run_id})
     parts.acceptor.announce(new)
@@ -275,7 +276,7 @@ async def register(request: AnyRequest, trigger_id: FromPath[UUID]) -> Standing:
 
 
 async def _plan_by_hand(
-    connection: Connection, caller: Caller, due: DueSchedule, body: Fire, run_id: UUID
+    connection: Connection, caller: Caller, due: DueSchedule, body: Fire, run_id: UUID, asked_at: str
 ) -> tuple[Planned, list[UUID]]:
     """The firing, in the ledger, and what it replaces. Raises `Conflict` when it must not run now."""
     if due.is_off:
@@ -288,7 +289,14 @@ async def _plan_by_hand(
         raise Conflict(f"The schedule does not overlap: {verdict.reason}.")
     given = {**(config.input if body.input is None else body.input), "scheduled_for": due.now}
     planned = planned_slot(
-        due, config, due.now, verdict, given=msgspec.json.encode(given), actor=caller.actor, run_id=run_id
+        due,
+        config,
+        due.now,
+        verdict,
+        given=msgspec.json.encode(given),
+        actor=caller.actor,
+        run_id=run_id,
+        place=asked_at,
     )
     planned = msgspec.structs.replace(planned, delay_seconds=0.0)
     if not await write_manual_firing(connection, planned.row):

@@ -151,12 +151,13 @@ async def show_log(request: AnyRequest, log_id: FromPath[UUID]) -> WebhookLogDet
 
 @post(
     "/webhook-logs/{log_id:uuid}/replay", operation_class=takes(ReplayCall, required=False), status_code=202,
-    responses=problems(400, 403, 404, 409, 422), summary="Replay a webhook call",
+    responses=problems(400, 402, 403, 404, 409, 413, 422), summary="Replay a webhook call",
 )  # fmt: skip
 async def replay_log(request: AnyRequest, log_id: FromPath[UUID]) -> Response[Replay]:
     """The call once more, past the checks of who sent it. 409 when its body was not kept whole."""
     body = to_struct(await read_object(request), ReplayCall) if await request.body() else ReplayCall()
     caller, parts, how = caller_of(request), parts_of(request), HowToReplay(body.version, body.conditions)
+    await parts.limits.admit_start(caller.tenant_id, 0)
     async with tenant_of(request).transaction() as connection:
         if await find_logged_call(connection, caller.tenant_id, log_id) is None:
             raise NotFound("There is no such webhook call.")
@@ -172,12 +173,13 @@ async def replay_log(request: AnyRequest, log_id: FromPath[UUID]) -> Response[Re
 
 @post(
     "/triggers/{trigger_id:uuid}/webhook-logs/replay", operation_class=takes(ReplayCalls), status_code=202,
-    responses=problems(400, 403, 404, 422), summary="Replay webhook calls of a trigger",
+    responses=problems(400, 402, 403, 404, 413, 422), summary="Replay webhook calls of a trigger",
 )  # fmt: skip
 async def replay_logs(request: AnyRequest, trigger_id: FromPath[UUID]) -> Replays:
     """At most 200 at once. One that cannot be replayed does not hold up the others: each has its own answer."""
     body = to_struct(await read_object(request), ReplayCalls)
     caller, parts, how = caller_of(request), parts_of(request), HowToReplay(body.version, body.conditions)
+    await parts.limits.admit_start(caller.tenant_id, 0)
     async with tenant_of(request).transaction() as connection:
         await find_webhook(request, connection, trigger_id)
         await note(connection, "webhook_calls.replayed", trigger_id, None, body)

@@ -106,7 +106,7 @@ async def list_workflows(
 
 
 @post(
-    "/workflows", operation_class=takes(Definition), responses=problems(400, 403, 409, 413, 415, 422),
+    "/workflows", operation_class=takes(Definition), responses=problems(400, 402, 403, 409, 413, 415, 422),
     summary="Create a workflow",
 )  # fmt: skip
 async def create(request: AnyRequest) -> Response[Document]:
@@ -127,7 +127,7 @@ async def show(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[Doc
 
 @put(
     "/workflows/{workflow_id:uuid}", operation_class=takes(Definition),
-    responses=problems(400, 403, 404, 409, 412, 413, 415, 422), summary="Replace a workflow",
+    responses=problems(400, 402, 403, 404, 409, 412, 413, 415, 422), summary="Replace a workflow",
 )  # fmt: skip
 async def replace(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[Document]:
     """Makes a new version. A secret that is left out or `***` stays. With `If-Match`, 412 when somebody was faster."""
@@ -139,7 +139,7 @@ async def replace(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[
 
 @patch(
     "/workflows/{workflow_id:uuid}", operation_class=takes(None),
-    responses=problems(400, 403, 404, 409, 412, 413, 415, 422), summary="Change a workflow",
+    responses=problems(400, 402, 403, 404, 409, 412, 413, 415, 422), summary="Change a workflow",
 )  # fmt: skip
 async def change(request: AnyRequest, workflow_id: FromPath[UUID]) -> Response[Document]:
     """JSON Merge Patch (RFC 7396): what is given replaces, null removes, lists are replaced whole. Makes a new

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import aio_pika
 from aio_pika.abc import AbstractChannel
 
-READY, DEAD = "signalbox.ready", "signalbox.dead"
+READY, BULK, DEAD = "signalbox.ready", "signalbox.ready.bulk", "signalbox.dead"
 
 
 @asynccontextmanager

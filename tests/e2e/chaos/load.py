@@ -12,7 +12,7 @@ from uuid import UUID
 import aiohttp
 
 from tests.e2e.chaos.invariants import Seen
-from tests.e2e.chaos.verdict import SETTLE_SECONDS, laws_hold
+from tests.e2e.chaos.verdict import SETTLE_SECONDS, begin, laws_hold
 from tests.e2e.installation import Echo, Installation, until
 
 CALLS = int(os.environ.get("SIGNALBOX_CHAOS_CALLS", "1000"))
@@ -33,6 +33,7 @@ class Load:
     url: str
     calls: int
     slug: str
+    per_second: float = CALLS_PER_SECOND
     accepted: dict[int, UUID] = field(default_factory=dict[int, UUID])
     refused: set[int] = field(default_factory=set[int])
     unanswered: set[int] = field(default_factory=set[int])
@@ -75,7 +76,7 @@ class Load:
             if self.calm:
                 await asyncio.sleep(CALLERS / CALM_PER_SECOND)
             else:
-                await asyncio.sleep(start + number / CALLS_PER_SECOND - asyncio.get_running_loop().time())
+                await asyncio.sleep(start + number / self.per_second - asyncio.get_running_loop().time())
             self.sent += 1
             sent_at = asyncio.get_running_loop().time()
             try:
@@ -95,16 +96,21 @@ class Load:
 
 
 @asynccontextmanager
-async def load(running: Installation, slug: str, calls: int) -> AsyncGenerator[Load]:
+async def load(
+    running: Installation, slug: str, calls: int, base: str = "", per_second: float = CALLS_PER_SECOND
+) -> AsyncGenerator[Load]:
     """A tenant with a workflow that calls the echo, and a schedule that ticks every second. The calls go on for as long
-    as the block lasts at least, and have ended after it; so has the schedule.
+    as the block lasts at least, and have ended after it; so has the schedule. `base`: where they go, if not to the
+    webhook service itself.
     """
+    await begin(running)
     async with running.tenant(slug) as tenant:
         _, stored = await tenant.call("PUT", "/secrets/TOKEN", {"value": SECRET})
         assert stored["name"] == "TOKEN", stored
         workflow = await tenant.make("/workflows", _workflow(running.echo))
         ticking = await tenant.make("/workflows", _ticking())
-        made = Load(f"{running.services['webhooks'].url}/webhooks/{workflow['triggers'][0]['id']}", calls, slug)
+        base = base or running.services["webhooks"].url
+        made = Load(f"{base}/webhooks/{workflow['triggers'][0]['id']}", calls, slug, per_second)
         async with asyncio.TaskGroup() as group:
             group.create_task(made.run())
             yield made

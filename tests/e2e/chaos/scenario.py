@@ -18,7 +18,6 @@ import asyncpg
 from libs.common.clock import new_id
 from tests.e2e.chaos.broker import DEAD, purge
 from tests.e2e.chaos.load import CALLS, Load, check, load
-from tests.e2e.chaos.verdict import begin
 from tests.e2e.installation import Installation
 
 SEEDS = [int(seed) for seed in os.environ.get("SIGNALBOX_CHAOS_SEEDS", "1").split(",")]
@@ -77,7 +76,6 @@ async def bad_day(
     running: Installation, say: Callable[[str], None], name: str, seed: int, calls: int = CALLS
 ) -> AsyncGenerator[Day]:
     """Whatever the block does, it does under load. After it every law holds, and `say` is told the figures."""
-    await begin(running)
     await purge(running.rabbitmq.url, DEAD)  # no dead letter is of an earlier day
     slug = re.sub("[^a-z0-9]+", "-", f"{name} {seed}".lower()).strip("-")
     async with load(running, slug, calls) as made:

@@ -1,5 +1,5 @@
 """Bad days under load, the short form: services killed, the broker stopped and wiped, the database restarted or handed
-over, Redis emptied and gone. Nothing accepted is lost, and nothing
+over, Redis emptied and gone, messages that nobody can read. Nothing accepted is lost, and nothing
 recorded completed is done again.
 
 They share one installation, which makes each a bad day of a system that has had some. `make chaos` makes them longer,
@@ -17,6 +17,7 @@ import redis.asyncio
 
 from tests.e2e.chaos.conftest import BadDay
 from tests.e2e.chaos.load import OUTAGE_SECONDS
+from tests.e2e.chaos.messages import poison
 from tests.e2e.chaos.scenario import SEEDS, Day
 from tests.e2e.installation import Installation
 
@@ -124,3 +125,11 @@ async def freeze_redis(day: Day) -> None:
     os.kill(pid, signal.SIGSTOP)
     await day.calls.sent_more(100)
     os.kill(pid, signal.SIGKILL)
+
+
+async def test_messages_that_nobody_can_read(running: Installation, a_bad_day: BadDay, seed: int) -> None:
+    async with a_bad_day("poison among the messages", seed) as day:
+        await day.calls.reached(0.5)
+        day.planted = await poison(running.rabbitmq.url, day.rng)
+        day.fault_over()
+    assert (day.calls.refused, day.calls.unanswered, day.figures["repeated"]) == (set(), set(), 0)

@@ -14,7 +14,6 @@ import pytest_asyncio
 
 from services.webhooks.spool import read_calls
 from tests.e2e.chaos.load import Load, check, load
-from tests.e2e.chaos.verdict import begin
 from tests.e2e.installation import Installation, installation, until
 
 pytestmark = [
@@ -42,7 +41,6 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ins
     folder = tmp_path_factory.mktemp("spool")
     settings = {"SIGNALBOX_LOG_LEVEL": "warning", "SIGNALBOX_SPOOL_DIR": str(folder / "spool")}
     async with installation(folder, **settings) as made:
-        await begin(made)
         yield made
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 import asyncpg
 import msgspec
 
-from tests.e2e.chaos.broker import DEAD, READY, count
+from tests.e2e.chaos.broker import BULK, DEAD, READY, count
 from tests.e2e.chaos.footprint import bounded, check_logs
 from tests.e2e.chaos.invariants import Seen, broken_laws, watch
 from tests.e2e.installation import Installation, until
@@ -53,7 +53,7 @@ async def _drained(running: Installation, planted: int) -> None:
         return not await running.fetch("SELECT FROM executions WHERE finished_at IS NULL LIMIT 1")
 
     async def bus_is_empty() -> bool:
-        return await count(running.rabbitmq.url, READY) == 0
+        return await count(running.rabbitmq.url, READY) + await count(running.rabbitmq.url, BULK) == 0
 
     async def dead_are_there() -> bool:
         return await count(running.rabbitmq.url, DEAD) >= planted

@@ -44,6 +44,7 @@ async def settings(postgres_dsn: str, rabbitmq: RabbitMQ) -> AsyncIterator[dict[
         "SIGNALBOX_BUS_PREFIX": "of-services",
         "SIGNALBOX_MASTER_KEYS": new_master_key(),
         "SIGNALBOX_PLATFORM_KEY": "sbp_of-services",
+        "SIGNALBOX_UNREADY_SECONDS": "1",
     }
     await connection.execute("DROP DATABASE of_services WITH (FORCE)")
     await connection.close()
@@ -112,6 +113,27 @@ async def ended(process: ServiceProcess) -> int:
 
     await until(has_ended, STOP_SECONDS)
     return await process.stop()
+
+
+@pytest.mark.parametrize("name", ["gateway", "webhooks"])
+async def test_one_that_is_to_stop_says_so_and_answers_for_a_while(services: Services, name: str) -> None:
+    process = services[name]
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{process.url}/webhooks/nowhere") as response:
+            assert "Connection" not in response.headers
+        process.send(signal.SIGTERM)
+
+        async def is_unready() -> bool:
+            return (await page(process, "/readyz"))[0] == 503
+
+        await until(is_unready, 1)
+        checks = {**CHECKS[name], "running": False}
+        assert json.loads((await page(process, "/readyz"))[2]) == {"ready": False, "checks": checks}
+        async with session.get(f"{process.url}/webhooks/nowhere") as response:
+            assert (response.status in (401, 404), response.headers["Connection"]) == (True, "close")
+    assert await ended(process) == 0
+    process.launch()
+    await process.ready()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,5 +1,7 @@
 """Settings that make no sense: the fault names the variable, and never shows what may be a password."""
 
+from pathlib import Path
+
 import pytest
 
 from libs.common.errors import OperatorError
@@ -42,3 +44,30 @@ def test_a_wrong_value_names_its_variable(name: str, value: str) -> None:
 def test_addresses_of_every_form_are_taken(name: str, value: str) -> None:
     taken = getattr(load_settings({f"SIGNALBOX_{name}": value}), name.lower())
     assert (taken if isinstance(taken, str) else taken.reveal()) == value
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(f"{PASSWORD}\n")
+    assert load_settings({"SIGNALBOX_PLATFORM_KEY_FILE": str(file)}).platform_key.reveal() == PASSWORD
+    assert load_settings({"SIGNALBOX_PLATFORM_KEY_FILE": ""}).platform_key.reveal() == ""
+
+
+@pytest.mark.parametrize(
+    ("environment", "fault"),
+    [
+        ({"DATABASE_URL_FILE": "{file}"}, "must begin with postgresql:// or postgres://"),
+        ({"PLATFORM_KEY_FILE": "{file}", "PLATFORM_KEY": "x"}, "set this or SIGNALBOX_PLATFORM_KEY_FILE, not both"),
+        ({"PLATFORM_KEY_FILE": "{file}.gone"}, "{file}.gone cannot be read: No such file or directory"),
+        ({"PLATFORM_KEY_FILE": "{bytes}"}, "{bytes} does not hold text"),
+    ],
+)
+def test_what_is_wrong_with_such_a_file(tmp_path: Path, environment: dict[str, str], fault: str) -> None:
+    places = {"file": tmp_path / "key", "bytes": tmp_path / "bytes"}
+    places["file"].write_text(PASSWORD)
+    places["bytes"].write_bytes(b"\xff\xfe")
+    given = {f"SIGNALBOX_{name}": value.format_map(places) for name, value in environment.items()}
+    name = next(iter(given)).removesuffix("_FILE")
+    with pytest.raises(OperatorError) as raised:
+        load_settings(given)
+    assert raised.value.detail == f"{name}: {fault.format_map(places)}"

@@ -26,6 +26,7 @@ from libs.common.db import (
     concurrency,
     controlling,
     deliveries,
+    dispatching,
     erasures,
     event_views,
     event_waits,
@@ -37,7 +38,9 @@ from libs.common.db import (
     jobs,
     live_states,
     local_results,
+    metering,
     notifications,
+    queue_views,
     record_search,
     records,
     reports,
@@ -51,6 +54,7 @@ from libs.common.db import (
     secrets,
     signals,
     slots,
+    tenant_limits,
     tenants,
     triggers,
     versions,
@@ -124,30 +128,35 @@ class Owned:
         return jobs.OpenJob(tenant_id, self.job.id, "cancel", "{}", UUID(int=2**128 - 1), None)
 
 
-async def audited_tenant(connection: Connection, slug: str) -> UUID:
-    """A tenant with a row in its audit log."""
+async def noted_tenant(connection: Connection, slug: str) -> UUID:
+    """A tenant with a row in its audit log, that has used something and is warned."""
     tenant = await make_tenant(connection, slug)
     await audit.insert_audit_rows(connection, [audit.AuditRow(tenant, new_id(), "a.b", "x", None, "", "", "")])
+    await tenant_limits.note_warnings(connection, [warned_of(tenant)])
+    await connection.execute(
+        "INSERT INTO usage (tenant_id, hour, executions, actions, action_seconds, calls, bytes, mails, tokens, cost)"
+        " VALUES ($1, $2, 1, 1, 1, 1, 1, 1, 1, 1)", tenant, NOW,
+    )  # fmt: skip
     return tenant
 
 
 async def everything_of(connection: Connection, slug: str = "owner", hashed: bytes = HASH) -> Owned:
     """A tenant with a row in every table. `hashed`: of its API key."""
-    tenant, worker, key, job = await audited_tenant(connection, slug), new_id(), new_id(), new_id()
+    tenant, worker, key, job = await noted_tenant(connection, slug), new_id(), new_id(), new_id()
     workflow = await make_workflow(connection, tenant)
     trigger = await make_trigger(connection, tenant, workflow, token="t", slug="paid")
     schedule = await make_trigger(connection, tenant, workflow, key="s", type="schedule")
     described = webhook_secrets.NewWebhookSecret(trigger, trigger, "whsec_")
     await webhook_secrets.set_webhook_secrets(connection, tenant, [], [described])
-    pending = await make_execution(connection, tenant, workflow)
+    pending = await make_held(connection, tenant, workflow)
     running = await make_execution(connection, tenant, workflow, "running", worker=worker, records=[action_row()])
     paused = await make_execution(connection, tenant, workflow)
     await controlling.pause_execution(connection, tenant, paused)
     waiting = await make_execution(connection, tenant, workflow, "waiting")
     async with connection.transaction():
         await signals.send_signals(connection, [signals.Signal(tenant, waiting, 0, 0, "event", "{}")])
-    asking, approval = await make_execution(connection, tenant, workflow, "waiting"), new_id()
-    await approvals.ask_approvals(connection, [approvals.NewApproval(tenant, approval, asking, 0, 0, "t", "", None)])
+    asking = await make_execution(connection, tenant, workflow, "waiting", records=[action_row("waiting")])
+    approval = await make_approval(connection, tenant, asking)
     event = NewEvent(tenant, new_id(), "order", "{}", "api", dedupe_id="1")
     async with connection.transaction():
         await events.raise_events(connection, [event])
@@ -182,6 +191,20 @@ async def everything_of(connection: Connection, slug: str = "owner", hashed: byt
     )  # fmt: skip
 
 
+async def make_approval(connection: Connection, tenant: UUID, execution: UUID) -> UUID:
+    """A question to people that the execution asks."""
+    approval = new_id()
+    await approvals.ask_approvals(connection, [approvals.NewApproval(tenant, approval, execution, 0, 0, "t", "", None)])
+    return approval
+
+
+async def make_held(connection: Connection, tenant: UUID, workflow: UUID) -> UUID:
+    """An execution that waits for its tenant's turn."""
+    made = await make_execution(connection, tenant, workflow)
+    await dispatching.hold_executions(connection, [dispatching.Ticket(tenant, made, 0)])
+    return made
+
+
 def slot_entry(tenant: UUID, workflow: UUID, execution: UUID) -> concurrency.Entry:
     """One that wants a slot of the only key there is."""
     return concurrency.Entry(tenant, workflow, execution, "k", 1, "queue")
@@ -193,6 +216,16 @@ def gap_of(tenant: UUID, trigger: UUID) -> schedule_gaps.Gap:
 
 def backfill_of(tenant: UUID, owned: Owned) -> backfills.Backfill:
     return backfills.Backfill(tenant, owned.job.id, owned.trigger, NOW, NOW, None)
+
+
+def warned_of(tenant: UUID, name: str = "workflows") -> tenant_limits.Warned:
+    return tenant_limits.Warned(tenant, name, NOW.date(), 10, 8)
+
+
+async def used_by(connection: Connection, tenant_id: UUID) -> int:
+    """The executions that a tenant has paid for."""
+    used = await metering.sum_usage(connection, tenant_id, NOW - timedelta(hours=1), NOW + timedelta(hours=1))
+    return used.executions
 
 
 def record_of(tenant_id: UUID, record_id: UUID, **data: Any) -> Record:
@@ -270,6 +303,15 @@ OF_OTHERS: dict[str, Call] = {
     "controlling.pause_execution": lambda c, t, o: controlling.pause_execution(c, t, o.pending),
     "controlling.resume_execution": lambda c, t, o: controlling.resume_execution(c, t, o.paused),
     "deliveries.find_deliveries": lambda c, t, o: deliveries.find_deliveries(c, [(t, o.trigger, HASH)]),
+    "metering.sum_usage": lambda c, t, _: used_by(c, t),
+    "dispatching.hold_executions": lambda c, t, o: dispatching.hold_executions(
+        c, [dispatching.Ticket(t, o.queued, 0)]
+    ),
+    "dispatching.release_held": lambda c, t, _: dispatching.release_held(c, [(t, 9)], 99),
+    "queue_views.list_queued": lambda c, t, _: queue_views.list_queued(c, t),
+    "queue_views.find_place": lambda c, t, o: queue_views.find_place(c, t, o.pending),
+    "queue_views.find_pace": lambda c, t, _: queue_views.find_pace(c, t, UUID(int=2**128 - 1)),
+    "queue_views.list_open_waits": lambda c, t, o: queue_views.list_open_waits(c, t, o.asking),
     "executions.release_execution": lambda c, t, o: executions.release_execution(c, t, o.running, 1),
     "event_views.find_event": lambda c, t, o: event_views.find_event(c, t, o.event),
     "event_views.list_events": lambda c, t, _: event_views.list_events(c, t, None, **EVENTS),
@@ -447,8 +489,14 @@ OF_ONE_S_OWN: dict[str, Call] = {
     "schedules.write_firings": lambda c, t, o: schedules.write_firings(
         c, [schedules.FiringRow(t, o.trigger, NOW, NOW, "missed", None, None)]
     ),
+    "queue_views.find_load": lambda c, t, _: queue_views.find_load(c, t),
+    "queue_views.find_standing": lambda c, t, _: queue_views.find_standing(c, t, 7),
     "secrets.put_secret": lambda c, t, _: secrets.put_secret(c, t, "token", sealed=b"other", key_id="1"),
     "erasures.begin_erasure": lambda c, t, _: erasures.begin_erasure(c, t, None),
+    "tenant_limits.find_quota": lambda c, t, _: tenant_limits.find_quota(c, t),
+    "tenant_limits.lock_quota": lambda c, t, _: tenant_limits.lock_quota(c, t),
+    "tenant_limits.set_quota": lambda c, t, _: tenant_limits.set_quota(c, t, "free", "{}"),
+    "tenant_limits.weigh_tenant": lambda c, t, _: tenant_limits.weigh_tenant(c, t),
     "tenants.claim_data_key": lambda c, t, _: tenants.claim_data_key(c, t, b"fresh"),
     "tenants.find_data_key": lambda c, t, _: claimed_data_key(c, t),
     "tenants.find_tenant": lambda c, t, _: tenants.find_tenant(c, t),

@@ -26,6 +26,7 @@ WITHOUT_TENANT = {
     "schema_migrations": "which migrations the schema has; nobody's",
     "workers": "which processes are alive; nobody's",
     "erasures": "the platform's receipts of tenants that are gone",
+    "usage_progress": "up to which hour everybody is metered; nobody's",
 }
 SERVICE_ROLE = {
     "services/gateway/key_identity.py": "a key says which tenant it speaks for",
@@ -35,11 +36,15 @@ SERVICE_ROLE = {
     "services/gateway/routes/admin.py": "the platform's own routes",
     "services/gateway/routes/audit.py": "the platform's own log",
     "services/gateway/routes/doctor.py": "the platform's own routes",
+    "services/gateway/routes/limits.py": "the platform's own routes",
+    "services/gateway/routes/usage.py": "the platform's export, and how far everybody is metered",
     "services/gateway/routes/records.py": "the search: behind a policy no operator of jsonb is an index condition",
     "services/webhooks/endings.py": "one read for all who wait, of any tenant; it names them",
     "services/webhooks/secret_uses.py": "one write for all tenants; it names them",
     "services/webhooks/triggers.py": "the trigger that a call names says whose it is",
     "libs/common/accept.py": "group commits of many tenants; they name them",
+    "libs/common/limits/in_flight.py": "counts in the background, of any tenant; it names them",
+    "libs/common/limits/near.py": "one write for all tenants; it names them",
 }
 """Where gateway and webhooks use the role that sees all tenants, and why. Everything else goes by `for_tenant`."""
 TENANTS_OWN = {"tenant_feed.py": ("self._database",)}
@@ -77,6 +82,7 @@ async def test_every_table_of_tenants_is_guarded(database: Database) -> None:
             assert (table["is_forced"], table["policies"]) == (True, wanted), name
             assert set(table["rights"]) <= {"DELETE", "INSERT", "SELECT", "UPDATE"}, name
             assert name != "audit_log" or table["rights"] == ["INSERT", "SELECT"]
+            assert name not in {"usage", "limit_warnings"} or table["rights"] == ["SELECT"], name
         else:
             assert name in WITHOUT_TENANT, f"{name} has no tenant_id: give it one, or say here why not"
             assert table["rights"] == [], name
@@ -99,7 +105,8 @@ def test_the_role_that_sees_all_is_used_where_it_must() -> None:
     found: set[str] = set()
     root = Path(libs.__path__[0]).parent
     paths = [path for name in ("gateway", "webhooks") for path in (root / "services" / name).rglob("*.py")]
-    for path in [*paths, root / "libs" / "common" / "accept.py"]:
+    shared = root / "libs" / "common"
+    for path in [*paths, shared / "accept.py", *(shared / "limits").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr in ("connection", "transaction", "snapshot"):
                 source = ast.unparse(node.value)

@@ -36,6 +36,9 @@ OF_THE_PLATFORM = (
     "GET /api/v1/admin/audit-log",
     "GET /api/v1/admin/doctor",
     "POST /api/v1/admin/doctor",
+    "GET /api/v1/admin/tenants/{tenant_id:uuid}/limits",
+    "PUT /api/v1/admin/tenants/{tenant_id:uuid}/limits",
+    "GET /api/v1/admin/usage",
 )
 _FIELDS = {
     "tenant_id": "tenant", "key_id": "key", "workflow_id": "workflow", "trigger_id": "trigger", "job_id": "job",
@@ -156,6 +159,8 @@ ROUTES = (
     Route("POST /api/v1/executions/cancel", 202, 202, {"workflow_id": "$workflow"}, last=1),
     Route("POST /api/v1/executions/retry", 202, 202, {"workflow_id": "$workflow", "status": ["failed"]}, last=1),
     Route(f"GET {_EXECUTION}"),
+    Route(f"GET {_EXECUTION}/why-waiting", row="pending"),
+    Route("GET /api/v1/queue", 200),
     Route(f"GET {_EXECUTION}/stream"),
     Route(f"GET {_EXECUTION}/actions", shows_ids=False),
     Route(f"GET {_EXECUTION}/logs", shows_ids=False),
@@ -195,4 +200,5 @@ ROUTES = (
     Route("GET /api/v1/approvals/{approval_id:uuid}"),
     Route("POST /api/v1/approvals/{approval_id:uuid}", body={"decision": "approve"}),
     Route("GET /api/v1/action-types", 200, shows_ids=False),
+    Route("GET /api/v1/usage", 200, shows_ids=False),
 )

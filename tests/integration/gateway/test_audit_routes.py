@@ -176,6 +176,7 @@ SCENARIOS: dict[str, Scenario] = {
     "POST /admin/doctor": at("/admin/doctor"),
     "POST /admin/tenants": at("/admin/tenants", {"slug": "third", "name": "Third"}),
     f"PATCH {TENANT}": of(tenant, "", {"name": "Acme"}),
+    f"PUT {TENANT}/limits": of(tenant, "/limits", {"plan": "standard"}),
     f"POST {TENANT}/suspend": of(tenant, "/suspend"),
     f"POST {TENANT}/resume": of(tenant, "/resume"),
     f"POST {TENANT}/erase": of(tenant, "/erase", {"slug": "acme"}),

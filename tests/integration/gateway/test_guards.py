@@ -51,6 +51,15 @@ async def test_what_is_no_json_is_refused_everywhere(acme: World) -> None:
         assert {name: status for name, status in found.items() if status not in (400, 404, 422)} == {}, content
 
 
+async def test_headers_that_are_too_large_are_refused_everywhere(acme: World) -> None:
+    large = {"X-Filler": "x" * acme.parts.settings.max_header_bytes, "X-Request-ID": "r-1"}
+    for path in ("/api/v1/workflows", "/api/v1/nothing", "/schema/openapi.json", "/docs"):
+        answer = await acme.client.get(path, headers={**acme.headers("acme"), **large})
+        assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json"), path
+        assert answer.json()["request_id"] == answer.headers["x-request-id"] == "r-1"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 async def test_another_type_is_refused_everywhere(acme: World) -> None:
     found = await statuses(acme, b"<a/>", {"Content-Type": "text/xml"})
     assert {name: status for name, status in found.items() if status not in (404, 415)} == {}

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import WSServerHandshakeError
 
-from libs.common.telemetry.metrics import REGISTRY
+from libs.common.telemetry.registry import REGISTRY
 from services.gateway import followers, sockets, tenant_feed
 from services.gateway.routes import live_socket
 from tests.integration.conftest import World
@@ -81,6 +81,20 @@ async def test_a_browser_says_who_it_is_in_its_first_message(acme: World) -> Non
         async with connected(served, headers={}) as client:
             await client.socket.send_str("hello")
             assert (await client.end())[0] == 4400
+
+
+async def test_strangers_do_not_take_all_there_is(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(followers, "MOST_STRANGERS", 2)
+    async with gateway(acme) as served, connected(served, headers={}), connected(served, headers={}) as second:
+        async with connected(served, headers={}) as third:
+            assert (await third.end())[0] == 4429
+        async with connected(served) as known:  # who says at once who it is takes nobody's place
+            await known.subscribe()
+        await second.say(token=token(acme), tenant="acme", subscribe={})
+        assert (await second.hear())["type"] == "subscribed"
+        async with connected(served, headers={}) as third:
+            await third.say(token=token(acme), tenant="acme", subscribe={})
+            assert (await third.hear())["type"] == "subscribed"
 
 
 async def test_a_token_in_the_address_opens_nothing(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from libs.common.telemetry.metrics import REGISTRY
+from libs.common.telemetry.registry import REGISTRY
 from services.gateway import followers, live
 from tests.integration.conftest import ADMIN, World
 from tests.integration.executor.conftest import until

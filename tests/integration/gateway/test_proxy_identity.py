@@ -24,6 +24,8 @@ async def test_a_trusted_proxy_says_who_it_is(acme: World, peer: str) -> None:
         assert (await client.post(PATH, json=workflow("B"), headers={**WORD, **by})).status_code == 403
     (row,) = await acme.fetch("SELECT created_by FROM workflow_versions")
     assert row["created_by"] == "ann"
+    (noted,) = await acme.fetch("SELECT actor, credential FROM audit_log WHERE kind = 'workflow.created'")
+    assert tuple(noted) == ("ann", "proxy")
 
 
 @pytest.mark.parametrize("peer", ["10.2.0.1", "127.0.0.1", "::1", "nonsense", ""])

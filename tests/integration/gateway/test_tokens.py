@@ -108,6 +108,8 @@ async def test_who_acts_is_the_token_s_user_and_not_what_a_header_says(acme: Wor
             assert made.status_code == 201
     rows = await acme.fetch("SELECT created_by FROM workflow_versions ORDER BY created_at")
     assert [row["created_by"] for row in rows] == ["ann", "somebody"]
+    noted = await acme.fetch("SELECT actor, credential FROM audit_log WHERE kind = 'workflow.created' ORDER BY id")
+    assert [tuple(row) for row in noted] == [("ann", "token"), ("somebody", "token")]
 
 
 async def test_roles_and_suspension_hold_for_tokens(acme: World, settings: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from libs.common.bus.protocol import Bus, Delivery
 from libs.common.clock import new_id
 from libs.common.db.partitions import make_partitions
 from libs.common.db.pool import Database
-from libs.common.telemetry.metrics import REGISTRY
+from libs.common.telemetry.registry import REGISTRY
 from services.scheduler.arrears import Arrears
 from services.scheduler.firing import Firing
 from services.scheduler.turns import Turns

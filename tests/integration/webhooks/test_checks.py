@@ -164,6 +164,14 @@ async def test_of_several_faults_the_first_check_in_the_order_names_the_refusal(
     await service.stop()
 
 
+async def test_pages_are_told_nothing_by_a_trigger_without_origins(acme: World, ingress: httpx.AsyncClient) -> None:
+    path, page = await trigger_of(acme), {"Origin": "https://app.example.com"}
+    asked = await ingress.options(path, headers={**page, "Access-Control-Request-Method": "POST"})
+    answer = await ingress.post(path, content=BODY, headers={**JSON, **page})
+    assert (asked.status_code, answer.status_code) == (204, 202)
+    assert not [name for one in (asked, answer) for name in one.headers if name.startswith("access-control-")]
+
+
 async def test_options_tells_browsers_what_pages_may_do(acme: World, ingress: httpx.AsyncClient) -> None:
     path = await trigger_of(acme, origins=["https://app.example.com"], methods=["POST", "PUT"])
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-signature-256"}

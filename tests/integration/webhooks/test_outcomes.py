@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from libs.common.telemetry.metrics import REGISTRY
+from libs.common.telemetry.registry import REGISTRY
 from services.webhooks.app import WebhooksService
 from tests.e2e.installation import until
 from tests.integration.conftest import World

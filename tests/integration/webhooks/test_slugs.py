@@ -59,7 +59,7 @@ async def test_credentials_methods_and_options_are_those_of_the_trigger(
     acme: World, ingress: httpx.AsyncClient
 ) -> None:
     made = await acme.made(workflow(triggers=[{**webhook(type="hmac"), "config": {"auth": {"type": "hmac"},
-                           "slug": "signed", "methods": ["POST", "PUT"]}}]))  # fmt: skip
+                           "slug": "signed", "methods": ["POST", "PUT"], "origins": ["*"]}}]))  # fmt: skip
     path, _ = await address(acme, made["id"])
     assert path == "/webhooks/acme/signed"
     assert (await ingress.post(path, content=BODY, headers=signed(made["triggers"][0]))).status_code == 202

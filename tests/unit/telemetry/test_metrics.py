@@ -6,22 +6,27 @@ from uuid import UUID
 
 import pytest
 
+from libs.common.clock import new_id
 from libs.common.telemetry import metrics
+from libs.common.telemetry.metrics import Acted, Reached
+from libs.common.telemetry.registry import render_metrics
+
+TENANT = new_id()
 
 
 def value(series: str) -> float:
-    body, _ = metrics.render_metrics()
+    body, _ = render_metrics()
     match = re.search(rf"^{re.escape(series)} (\S+)$", body.decode(), re.MULTILINE)
     return float(match[1]) if match else 0.0
 
 
 def test_everything_is_rendered_with_its_help() -> None:
-    body, content_type = metrics.render_metrics()
+    body, content_type = render_metrics()
     assert content_type.startswith("text/plain")
     names = set(re.findall(r"^# HELP (\S+) \S", body.decode(), re.MULTILINE))
     assert names == set(re.findall(r"^# TYPE (\S+) \S", body.decode(), re.MULTILINE))
     assert len(names) > 25
-    assert all(name.startswith("signalbox_") for name in names)
+    assert all(name.startswith(("signalbox_", "process_")) for name in names)
 
 
 def test_a_request_is_counted_and_timed() -> None:
@@ -38,7 +43,13 @@ def test_a_batch_of_actions_is_counted_by_type_and_status() -> None:
         'signalbox_action_executions_total{status="skipped",type="t"}',
     )
     before = value(done), value(skipped), value('signalbox_action_seconds_count{type="t"}')
-    metrics.observe_actions([("t", "completed", 0.1), ("t", "completed", 0.2), ("t", "skipped", None)])
+    metrics.observe_actions(
+        [
+            Acted(TENANT, "t", "completed", seconds=0.1),
+            Acted(TENANT, "t", "completed", 2, 0.2),
+            Acted(TENANT, "t", "skipped"),
+        ]
+    )
     assert (value(done), value(skipped)) == (before[0] + 2, before[1] + 1)
     assert value('signalbox_action_seconds_count{type="t"}') == before[2] + 2
 
@@ -46,17 +57,9 @@ def test_a_batch_of_actions_is_counted_by_type_and_status() -> None:
 def test_batches_of_statuses_and_claims() -> None:
     completed, taken = 'signalbox_executions_total{status="completed"}', 'signalbox_claims_total{outcome="taken"}'
     before = value(completed), value(taken)
-    metrics.count_executions(["completed", "failed", "completed"])
+    metrics.count_executions([Reached(TENANT, status) for status in ("completed", "failed", "running", "completed")])
     metrics.count_claims(5, 1)
     assert (value(completed), value(taken)) == (before[0] + 2, before[1] + 5)
-
-
-def test_an_unknown_number_leaves_the_bus_gauge_alone() -> None:
-    metrics.set_bus_state(connected=True, ready=4, dead=1)
-    metrics.set_bus_state(connected=False)
-    assert value("signalbox_bus_connected") == 0
-    assert value("signalbox_bus_ready_messages") == 4
-    assert value("signalbox_bus_dead_letters") == 1
 
 
 async def test_a_blocked_loop_shows_as_lag() -> None:
@@ -88,6 +91,6 @@ def test_so_many_schedules_have_series_of_their_own_and_the_others_share_one(mon
     assert value(f'{lag}_sum{{trigger_id="{one}"}}') == 2.0
     assert value(f'{missed}{{trigger_id="{two}"}}') == 1
     assert [value(series) - start for series, start in zip(shared, before, strict=True)] == [1, 7.0]
-    body, _ = metrics.render_metrics()
+    body, _ = render_metrics()
     assert str(three) not in body.decode()
     assert str(four) not in body.decode()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.telemetry.tracing import Trace, child_of, format_traceparent, new_trace, parse_traceparent
+from libs.common.telemetry.tracing import Trace, format_traceparent, new_trace, parse_traceparent
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -34,19 +34,12 @@ def test_parsing(header: str, expected: Trace | None) -> None:
     assert parse_traceparent(header) == expected
 
 
-@given(st.binary(min_size=24, max_size=24), st.binary(min_size=8, max_size=8))
-def test_what_is_made_can_be_parsed(random: bytes, more: bytes) -> None:
+@given(st.binary(min_size=24, max_size=24))
+def test_what_is_made_can_be_parsed(random: bytes) -> None:
     trace = new_trace(random)
-    child = child_of(trace, more)
     assert parse_traceparent(format_traceparent(trace)) == trace
-    assert parse_traceparent(format_traceparent(child)) == child
-    assert child.trace_id == trace.trace_id
 
 
 def test_too_few_random_bytes_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
         new_trace(b"short")
-
-
-def test_an_unsampled_trace_stays_unsampled() -> None:
-    assert format_traceparent(child_of(Trace(TRACE, SPAN, False), b"\x02" * 8)) == f"00-{TRACE}-{'02' * 8}-00"

@@ -9,7 +9,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 
-from tests.e2e.chaos.broker import READY, channel
+from tests.e2e.chaos.broker import BULK, READY, channel
 from tests.e2e.chaos.conftest import BadDay
 from tests.e2e.chaos.messages import poison
 from tests.e2e.chaos.scenario import SEEDS, Day
@@ -42,21 +42,23 @@ async def test_twice_or_thrice_late_and_shuffled(running: Installation, a_bad_da
 async def relay(running: Installation, rng: random.Random) -> AsyncGenerator[None]:
     """What is published comes to the late executor soon, and once or twice more later; all before this has ended."""
     async with channel(running.rabbitmq.url) as made, asyncio.TaskGroup() as copies:
-        queue = await made.get_queue(READY)
 
-        async def send(body: bytes, seconds: float) -> None:
+        async def send(message: AbstractIncomingMessage, seconds: float) -> None:
             await asyncio.sleep(seconds)
-            await made.default_exchange.publish(aio_pika.Message(body), routing_key="late.ready")
+            place = str(message.routing_key).replace("signalbox", "late")
+            await made.default_exchange.publish(aio_pika.Message(message.body), routing_key=place)
 
         async def take(message: AbstractIncomingMessage) -> None:
-            copies.create_task(send(message.body, rng.uniform(0, SOONEST_SECONDS)))
+            copies.create_task(send(message, rng.uniform(0, SOONEST_SECONDS)))
             for _ in range(rng.randint(1, 2)):
-                copies.create_task(send(message.body, rng.uniform(0, LATEST_SECONDS)))
+                copies.create_task(send(message, rng.uniform(0, LATEST_SECONDS)))
             await message.ack()
 
-        tag = await queue.consume(take)
+        queues = [await made.get_queue(name) for name in (READY, BULK)]
+        tags = [await queue.consume(take) for queue in queues]
         yield
-        await queue.cancel(tag)
+        for queue, tag in zip(queues, tags, strict=True):
+            await queue.cancel(tag)
 
 
 async def test_poison_all_the_time(running: Installation, a_bad_day: BadDay, seed: int) -> None:

@@ -1,11 +1,11 @@
-"""The counter of rates of this process, connected when the first trigger with a rate is called: its client costs
-memory that most installations of webhooks do not need.
+"""The counter of rates of this process, connected when somebody with a rate first calls: its client costs memory that
+most installations do not need.
 """
 
 import asyncio
 
 from libs.common.cache.connect import make_rates
-from libs.common.cache.rates import RateLimiter
+from libs.common.cache.rates import RateLimiter, Spent
 
 
 class SharedRates:
@@ -16,10 +16,16 @@ class SharedRates:
         self._rates: RateLimiter | None = None
 
     async def take(self, key: str, calls: int, seconds: int) -> float:
+        return await (await self._connected()).take(key, calls, seconds)
+
+    async def spend(self, key: str, calls: int, seconds: int, cost: int) -> Spent:
+        return await (await self._connected()).spend(key, calls, seconds, cost)
+
+    async def _connected(self) -> RateLimiter:
         if self._rates is None:
             async with self._connecting:
                 self._rates = self._rates or await asyncio.to_thread(make_rates, self._redis_url)
-        return await self._rates.take(key, calls, seconds)
+        return self._rates
 
     async def close(self) -> None:
         if self._rates is not None:

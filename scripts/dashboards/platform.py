@@ -1,0 +1,115 @@
+"""The dashboards of the whole installation, and of one tenant."""
+
+from scripts.dashboards.common import LATE, http, processes
+from scripts.dashboards.panels import Board, Query, Row, Variable, graph, number, quantiles, rate
+
+_TENANT = Variable(
+    "tenant",
+    "Tenant",
+    "query_result(signalbox_tenant_info)",
+    '/slug="(?<text>[^"]+)".*tenant="(?<value>[^"]+)"/',
+)
+OVERVIEW = Board(
+    "signalbox-overview",
+    "Signalbox: platform",
+    "Does it work, and is it quick?",
+    [
+        Row(
+            "Now",
+            [
+                number("Services up", 'sum(up{job="signalbox"})'),
+                number("Executors alive", "max(signalbox_executors_alive)"),
+                number(
+                    "Executions/s",
+                    'sum(rate(signalbox_executions_total{status!="waiting"}[$__rate_interval]))',
+                    unit="ops",
+                ),
+                number("Under way", "sum(signalbox_executor_running)"),
+                number("Backlog", "max(signalbox_backlog_executions)", text=LATE, most=1_000),
+                number("Oldest of it", "max(signalbox_backlog_age_seconds)", unit="s", text=LATE, most=60),
+                number("Dead letters", "max(signalbox_bus_dead_letters)", most=1),
+                number("Stuck (doctor)", "max(sum by (instance) (signalbox_doctor_findings))", most=1),
+            ],
+        ),
+        Row(
+            "Work",
+            [
+                graph("Executions by end", rate("signalbox_executions_total", "status"), unit="ops", stacked=True),
+                quantiles(
+                    "From trigger to end", "signalbox_execution_seconds", text="Waits and delays of workflows included."
+                ),
+                quantiles("From trigger to an executor", "signalbox_execution_queued_seconds", text=LATE),
+                graph(
+                    "Webhook calls by outcome",
+                    rate("signalbox_webhook_calls_total", "outcome"),
+                    unit="reqps",
+                    stacked=True,
+                ),
+                graph(
+                    "Slots of schedules by outcome",
+                    rate("signalbox_firings_total", "outcome"),
+                    unit="ops",
+                    stacked=True,
+                ),
+                graph(
+                    "Backlog",
+                    Query("max(signalbox_backlog_executions)", "ready, not taken"),
+                    Query("max(signalbox_bus_ready_messages)", "messages on the bus"),
+                    text=LATE,
+                ),
+            ],
+        ),
+        Row("API", http("gateway")),
+        Row(
+            "Processes",
+            [
+                *processes(".+"),
+                graph("Live streams and sockets", Query("sum by (kind) (signalbox_live_streams)", "{{kind}}")),
+                graph(
+                    "Versions",
+                    Query("count by (version, python) (signalbox_build_info)", "{{version}} on Python {{python}}"),
+                ),
+                graph(
+                    "Connections to PostgreSQL",
+                    Query("sum by (service, state) (signalbox_pool_connections)", "{{service}} {{state}}"),
+                    text="Of the pools of all processes.",
+                ),
+            ],
+        ),
+    ],
+)
+
+_OF = '{tenant="$tenant"}'
+TENANT = Board(
+    "signalbox-tenant",
+    "Signalbox: tenant",
+    "One tenant. Which tenants have series of their own is a setting: SIGNALBOX_METRICS_TENANTS.",
+    [
+        Row(
+            "Tenant",
+            [
+                graph(
+                    "Webhook calls by outcome",
+                    rate("signalbox_tenant_webhook_calls_total", "outcome", _OF),
+                    unit="reqps",
+                ),
+                graph("Executions by end", rate("signalbox_tenant_executions_total", "status", _OF), unit="ops"),
+                graph("Actions by end", rate("signalbox_tenant_actions_total", "status", _OF), unit="ops"),
+                graph(
+                    "From trigger to end, on average",
+                    f"sum(rate(signalbox_tenant_execution_seconds_sum{_OF}[$__rate_interval]))"
+                    f" / sum(rate(signalbox_tenant_execution_seconds_count{_OF}[$__rate_interval]))",
+                    unit="s",
+                ),
+                graph("Backlog", Query(f"max(signalbox_tenant_backlog{_OF})", "ready, not taken")),
+                graph(
+                    "Share of all executions",
+                    f"sum(rate(signalbox_tenant_executions_total{_OF}[$__rate_interval]))"
+                    " / sum(rate(signalbox_executions_total[$__rate_interval]))",
+                    unit="percentunit",
+                ),
+            ],
+        ),
+    ],
+    [_TENANT],
+)
