@@ -1,6 +1,6 @@
 """Bad days under load, the short form: services killed, the broker stopped and wiped, the database restarted or handed
-over, Redis emptied and gone, messages that nobody can read. Nothing accepted is lost, and nothing
-recorded completed is done again.
+over, Redis emptied and gone, messages that nobody can read. Nothing accepted is lost, and nothing recorded completed is
+done again.
 
 They share one installation, which makes each a bad day of a system that has had some. `make chaos` makes them longer,
 and has more of them in `long`.
