@@ -26,11 +26,12 @@ test: setup-dev ## every test, on private servers (ARGS="-k webhook" for some)
 	@scripts/debian-packages.sh rabbitmq-server prometheus curl
 	@$(PY) -m pytest -n 2 --dist loadfile $(or $(ARGS),tests)
 
-chaos: setup-dev ## bad days at length: 10 000 calls while services are killed, the broker is wiped, the database restarts
+chaos: setup-dev ## bad days at length: services and servers killed, stopped, frozen, full, cut off (SEEDS=1,2,3)
 	@scripts/debian-packages.sh rabbitmq-server
-	@SIGNALBOX_CHAOS_CALLS=10000 SIGNALBOX_CHAOS_CALLS_PER_SECOND=400 SIGNALBOX_CHAOS_OUTAGE_SECONDS=20 \
+	@SIGNALBOX_CHAOS=long SIGNALBOX_CHAOS_SEEDS=$(or $(SEEDS),1) SIGNALBOX_CHAOS_ROUNDS=5 \
+		SIGNALBOX_CHAOS_CALLS=10000 SIGNALBOX_CHAOS_CALLS_PER_SECOND=400 SIGNALBOX_CHAOS_OUTAGE_SECONDS=20 \
 		SIGNALBOX_CHAOS_SCHEDULES=10000 SIGNALBOX_CHAOS_SCHEDULE_SECONDS=120 SIGNALBOX_CHAOS_SPOOL_ROUNDS=5 \
-		$(PY) -m pytest -q -n 0 tests/e2e/chaos
+		$(PY) -m pytest -q -n 0 $(or $(ARGS),tests/e2e/chaos)
 
 fuzz: setup-dev ## 50 000 malformed requests to the webhook service (REQUESTS=… SEED=…)
 	@SIGNALBOX_FUZZ_REQUESTS=$(or $(REQUESTS),50000) SIGNALBOX_FUZZ_SEED=$(or $(SEED),1) \

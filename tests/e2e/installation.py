@@ -32,7 +32,8 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 class Echo:
     """What the workflows call: counts the calls of each `Idempotency-Key`; `/flaky` fails a key's first call, `/held`
-    keeps a key's first call waiting until `release` is set, `/slow` takes its time.
+    keeps a key's first call waiting until `release` is set, `/slow` takes its time. `meddle`, when there is one, is
+    awaited with the key before anything is answered.
     """
 
     def __init__(self, port: int) -> None:
@@ -43,6 +44,7 @@ class Echo:
         self.traceparents: list[str] = []
         self.came = asyncio.Event()
         self.release = asyncio.Event()
+        self.meddle: Callable[[str], Awaitable[None]] | None = None
 
     async def answer(self, request: web.Request) -> web.Response:
         key, body = request.headers["Idempotency-Key"], await request.json()
@@ -51,6 +53,8 @@ class Echo:
         self.bodies.append(body)
         self.traceparents.append(request.headers.get("traceparent", ""))
         self.came.set()
+        if self.meddle is not None:
+            await self.meddle(key)
         if request.path == "/flaky" and self.calls[key] == 1:
             return web.json_response({"error": "not yet"}, status=503)
         if request.path == "/held" and self.calls[key] == 1:
@@ -95,7 +99,7 @@ class Installation:
     """The servers and services; each can be killed, stopped and started again at its address."""
 
     def __init__(self, folder: Path, echo: Echo, settings: Mapping[str, str], *, broker_metrics: bool = False) -> None:
-        (folder / "data").mkdir(parents=True)
+        (folder / "data").mkdir(parents=True, exist_ok=True)
         self.folder, self.echo = folder, echo
         self._postgres_port = free_port()
         self.postgres = EmbeddedPostgres(folder / "data", port=self._postgres_port)
@@ -127,9 +131,11 @@ class Installation:
         for name in SERVICES:
             await self.add(name, stack)
 
-    async def add(self, name: str, stack: AsyncExitStack, alias: str = "") -> ServiceProcess:
-        """One more service process, known as `alias`; ready."""
-        process = ServiceProcess(name, self.environment, self.folder)
+    async def add(
+        self, name: str, stack: AsyncExitStack, alias: str = "", settings: Mapping[str, str] | None = None
+    ) -> ServiceProcess:
+        """One more service process, known as `alias`; ready. `settings` are variables of its own."""
+        process = ServiceProcess(name, {**self.environment, **(settings or {})}, self.folder)
         stack.push_async_callback(process.kill)
         self.services[alias or name] = process
         process.launch()
@@ -164,6 +170,12 @@ class Installation:
     def environment_secret(self) -> str:
         """The platform's key, which no log may hold."""
         return self.environment["SIGNALBOX_PLATFORM_KEY"]
+
+    @property
+    def secrets(self) -> list[str]:
+        """What may stand in no log and no record: the platform's key, the master key, the database's password."""
+        master = self.environment["SIGNALBOX_MASTER_KEYS"].partition(":")[2]
+        return [self.environment_secret, master, str(urlsplit(self.dsn).password)]
 
     def log_of(self, name: str) -> list[dict[str, Any]]:
         """The log lines of a service; every line has to be JSON."""

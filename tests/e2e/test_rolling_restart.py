@@ -84,7 +84,7 @@ async def test_no_request_fails_and_nothing_is_lost_while_every_process_is_repla
         assert (door.dropped, hooks.dropped) == ([], [])
         assert (made.refused, made.unanswered) == (set(), set())
         assert len(made.accepted) == made.sent >= CALLS
-        assert {figures["attempts in doubt"], figures["calls made again"]} == {0}, "what runs is finished, not cut off"
+        assert {figures["in doubt"], figures["repeated"]} == {0}, "what runs is finished, not cut off"
         ended = await running.fetch("SELECT status FROM executions WHERE id = ANY($1)", begun)
         assert [row["status"] for row in ended] == ["completed"] * len(begun)
         assert len(begun) > 20

@@ -41,6 +41,7 @@ AWAY = (
     asyncpg.PostgresSystemError,
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
 )
 """What the driver raises when the server is gone, going or not yet there, or can't do it now: it shuts down, has no
 room, ended a deadlock, is a standby that only reads. The same statement may succeed later.
@@ -50,6 +51,10 @@ _INDEX_PLANS = {
     "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }  # fmt: skip
+_SILENCE = {"idle_in_transaction_session_timeout": "30s"}
+"""Who begins a transaction and is not heard of any more (its network is cut, its machine froze) would hold its locks
+until TCP gives up, hours later, and whoever takes over its work would wait for them.
+"""
 APP_ROLE = "signalbox_app"
 """The database role that sees the rows of one tenant."""
 TENANT_SETTING = "signalbox.tenant_id"
@@ -77,7 +82,7 @@ class Database:
                 command_timeout=_COMMAND_SECONDS,
                 max_inactive_connection_lifetime=0,
                 reset=_keep_session,
-                server_settings={"application_name": f"signalbox-{self._name}", **_INDEX_PLANS},
+                server_settings={"application_name": f"signalbox-{self._name}", **_INDEX_PLANS, **_SILENCE},
             )
         except (*AWAY, asyncpg.PostgresError, ValueError) as error:
             raise OperatorError(f"PostgreSQL at {address(self._dsn)}: {reason(error)}") from error

@@ -21,9 +21,11 @@ async def beat(connection: Connection, worker: UUID, service: str) -> None:
 _DEAD = "SELECT id FROM workers WHERE beat_at < now() - make_interval(secs => $1)"
 
 
-async def dead_workers(connection: Connection) -> list[UUID]:
-    """Workers whose lease has run out. Their rows stay for a day: a worker that wakes late may still claim."""
-    return [row["id"] for row in await connection.fetch(_DEAD, LEASE_SECONDS)]
+async def dead_workers(connection: Connection, silent_seconds: float = LEASE_SECONDS) -> list[UUID]:
+    """Workers that were not heard of for longer than that. Their rows stay for a day: a worker that wakes late may
+    still claim.
+    """
+    return [row["id"] for row in await connection.fetch(_DEAD, silent_seconds)]
 
 
 _FORGET = "DELETE FROM workers WHERE beat_at < now() - interval '1 day'"

@@ -11,6 +11,8 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from tests.e2e.chaos.invariants import Seen
+from tests.e2e.chaos.verdict import begin, laws_hold
 from tests.e2e.installation import Installation, installation, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("hand-over")]
@@ -23,6 +25,7 @@ SLOTS = 8
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
     async with installation(tmp_path_factory.mktemp("hand-over")) as made:
+        await begin(made)
         yield made
 
 
@@ -53,6 +56,7 @@ async def test_a_stopped_worker_that_comes_back_writes_nothing(running: Installa
         assert echo.calls[f"{run['id']}:call:0"] == 2
         ends = [await running.metric(name, COMPLETED) for name in ("executor", "second executor")]
         assert ends == [completed, 1]
+    await laws_hold(running, Seen())
 
 
 async def test_two_schedulers_fire_every_slot_once_though_one_is_killed(running: Installation) -> None:
@@ -80,3 +84,4 @@ async def test_two_schedulers_fire_every_slot_once_though_one_is_killed(running:
         assert {after - before for before, after in pairwise(planned)} == {timedelta(seconds=1)}
         assert {row["outcome"] for row in rows} <= {"fired", "late", "caught_up"}
         assert sorted(row["id"] for row in rows) == sorted(row["id"] for row in started)
+    await laws_hold(running, Seen())

@@ -1,26 +1,30 @@
-"""Bad days under load: services killed, the broker stopped and wiped, the database restarted or handed over. Nothing
-accepted is lost, and nothing recorded completed is done again.
+"""Bad days under load, the short form: services killed, the broker stopped and wiped, the database restarted or handed
+over, Redis emptied and gone, messages that nobody can read. Nothing accepted is lost, and nothing recorded completed is
+done again.
 
-`make chaos` sets the `SIGNALBOX_CHAOS_…` variables to make them longer.
+They share one installation, which makes each a bad day of a system that has had some. `make chaos` makes them longer,
+and has more of them in `long`.
 """
 
 import asyncio
+import os
 import signal
-from collections.abc import AsyncIterator, Callable
-from time import perf_counter
+from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
-import pytest_asyncio
+import redis.asyncio
 
-from tests.e2e.chaos.load import CALLS, OUTAGE_SECONDS, Load, check, load
-from tests.e2e.installation import Installation, installation
+from tests.e2e.chaos.conftest import BadDay
+from tests.e2e.chaos.load import OUTAGE_SECONDS
+from tests.e2e.chaos.messages import poison
+from tests.e2e.chaos.scenario import SEEDS, Day
+from tests.e2e.installation import Installation
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("outages"), pytest.mark.timeout(600),
+    pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("outages"), pytest.mark.timeout(900),
+    pytest.mark.parametrize("seed", SEEDS),
 ]  # fmt: skip
-
-Report = Callable[[str, dict[str, int], float], None]
 
 KILLS = ("executor", "webhooks", "executor", "webhooks")
 REPUBLISHED = "signalbox_sweep_republished_total"
@@ -29,61 +33,41 @@ WRITABLE = "ALTER DATABASE signalbox RESET default_transaction_read_only"
 END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'signalbox-%'"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    async with installation(tmp_path_factory.mktemp("chaos"), SIGNALBOX_LOG_LEVEL="warning") as made:
-        yield made
-
-
-@pytest.fixture
-def report(capsys: pytest.CaptureFixture[str]) -> Report:
-    """Prints the figures of a scenario, past the capture."""
-
-    def write(title: str, figures: dict[str, int], seconds: float) -> None:
-        with capsys.disabled():
-            print(
-                f"\n{title}: " + ", ".join(f"{value} {name}" for name, value in figures.items()), f"in {seconds:.0f} s"
-            )
-
-    return write
-
-
-async def test_executor_and_webhook_service_killed_twice_each(running: Installation, report: Report) -> None:
-    started = perf_counter()
-    async with load(running, "killed", CALLS) as calls:
+async def test_executor_and_webhook_service_killed_twice_each(
+    running: Installation, a_bad_day: BadDay, seed: int
+) -> None:
+    async with a_bad_day("executor and webhooks killed", seed) as day:
         for number, name in enumerate(KILLS, 1):
-            await calls.reached(number / (len(KILLS) + 1))
+            await day.calls.reached((number - day.rng.random() / 2) / (len(KILLS) + 1))
             await running.kill_and_start(name)
-    figures = {"kills": len(KILLS), **await check(running, calls)}
-    report("services killed", figures, perf_counter() - started)
-    assert not calls.refused
+            day.fault_over()
+    assert not day.calls.refused
     # Both hit their mark: somebody's call was cut off, and some request was under way.
-    assert calls.unanswered
-    assert figures["attempts in doubt"] > 0
+    assert day.calls.unanswered
+    assert day.figures["in doubt"] > 0
 
 
-async def test_broker_stopped_and_started_again_empty(running: Installation, report: Report) -> None:
-    started, before = perf_counter(), await running.metric("scheduler", REPUBLISHED)
-    async with load(running, "unplugged", CALLS) as calls:
-        await calls.reached(0.3)
-        lost = await wipe_what_is_queued(running, calls)
+async def test_broker_stopped_and_started_again_empty(running: Installation, a_bad_day: BadDay, seed: int) -> None:
+    before = await running.metric("scheduler", REPUBLISHED)
+    async with a_bad_day("broker wiped", seed) as day:
+        await day.calls.reached(0.3)
+        lost = await wipe_what_is_queued(day)
         await asyncio.sleep(OUTAGE_SECONDS)  # an outage is a length of time
         running.rabbitmq.launch()
         await running.rabbitmq.ready()
-    figures = {"queued when it was wiped": lost, **await check(running, calls)}
-    figures["published again"] = int(await running.metric("scheduler", REPUBLISHED) - before)
-    report("broker wiped", figures, perf_counter() - started)
-    assert figures["published again"] >= lost
-    assert (calls.refused, calls.unanswered, len(calls.accepted)) == (set(), set(), calls.sent)
+        day.fault_over()
+    assert await running.metric("scheduler", REPUBLISHED) - before >= lost
+    assert (day.calls.refused, day.calls.unanswered, len(day.calls.accepted)) == (set(), set(), day.calls.sent)
 
 
-async def wipe_what_is_queued(running: Installation, calls: Load) -> int:
+async def wipe_what_is_queued(day: Day) -> int:
     """Kill the broker and throw its data away while messages are queued that nobody has taken; returns how many
     executions waited in them.
     """
+    running = day.running
     running.services["executor"].send(signal.SIGSTOP)
     try:
-        await calls.sent_more(100)
+        await day.calls.sent_more(100)
         await running.rabbitmq.kill()
         (row,) = await running.fetch("SELECT count(*) AS pending FROM executions WHERE status = 'pending'")
     finally:
@@ -93,31 +77,59 @@ async def wipe_what_is_queued(running: Installation, calls: Load) -> int:
     return row["pending"]
 
 
-async def test_database_restarted(running: Installation, report: Report) -> None:
-    started = perf_counter()
-    async with load(running, "restarted", CALLS) as calls:
-        await calls.reached(0.3)
+async def test_database_restarted(running: Installation, a_bad_day: BadDay, seed: int) -> None:
+    async with a_bad_day("database restarted", seed) as day:
+        await day.calls.reached(0.3)
         await running.postgres.stop()
         await running.postgres.start()
-    report("database restarted", await check(running, calls), perf_counter() - started)
-    assert (bool(calls.refused), calls.unanswered) == (True, set())
+        day.fault_over()
+    assert (bool(day.calls.refused), day.calls.unanswered) == (True, set())
 
 
-async def test_database_hands_over(running: Installation, report: Report) -> None:
+async def test_database_hands_over(running: Installation, a_bad_day: BadDay, seed: int) -> None:
     """What services see of a fail-over: every session ends, the server they reach next only reads, then it writes
     again.
     """
-    started = perf_counter()
-    operator = await asyncpg.connect(running.dsn)
-    async with load(running, "handed-over", CALLS) as calls:
+    async with AsyncExitStack() as stack, a_bad_day("database handed over", seed) as day:
+        operator = await asyncpg.connect(running.dsn)
+        stack.push_async_callback(operator.close)
         for share in (0.2, 0.4, 0.6):
-            await calls.reached(share)
+            await day.calls.reached(share)
             await operator.execute(READ_ONLY)
             await operator.execute(END_SESSIONS)
-            await calls.sent_more(50)
+            await day.calls.sent_more(50)
             await operator.execute(WRITABLE)
             await operator.execute(END_SESSIONS)
-    await operator.close()
-    figures = {"hand-overs": 3, **await check(running, calls)}
-    report("database handed over", figures, perf_counter() - started)
-    assert (bool(calls.refused), calls.unanswered) == (True, set())
+            day.fault_over()
+    assert (bool(day.calls.refused), day.calls.unanswered) == (True, set())
+
+
+async def test_redis_emptied_frozen_and_killed(running: Installation, a_bad_day: BadDay, seed: int) -> None:
+    async with a_bad_day("Redis emptied, frozen, killed", seed) as day:
+        await day.calls.reached(0.1)
+        async with redis.asyncio.from_url(running.environment["SIGNALBOX_REDIS_URL"]) as client:
+            await client.flushall()  # pyright: ignore[reportUnknownMemberType]
+        await day.calls.reached(0.2)
+        await freeze_redis(day)
+        await running.valkey.stop()
+        await asyncio.sleep(OUTAGE_SECONDS)  # an outage is a length of time
+        await running.valkey.start()
+        day.fault_over()
+    assert (day.calls.refused, day.calls.unanswered, len(day.calls.accepted)) == (set(), set(), day.calls.sent)
+
+
+async def freeze_redis(day: Day) -> None:
+    """Connections to it stay open, and nobody answers; it ends without having answered."""
+    pid = day.running.valkey.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    await day.calls.sent_more(100)
+    os.kill(pid, signal.SIGKILL)
+
+
+async def test_messages_that_nobody_can_read(running: Installation, a_bad_day: BadDay, seed: int) -> None:
+    async with a_bad_day("poison among the messages", seed) as day:
+        await day.calls.reached(0.5)
+        day.planted = await poison(running.rabbitmq.url, day.rng)
+        day.fault_over()
+    assert (day.calls.refused, day.calls.unanswered, day.figures["repeated"]) == (set(), set(), 0)

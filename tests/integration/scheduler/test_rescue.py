@@ -3,11 +3,15 @@
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
+
 from libs.common.bus.memory import MemoryBus
 from libs.common.clock import new_id
 from libs.common.db.workers import beat, retire
+from libs.common.errors import Unavailable
 from services.scheduler.rescue import Rescue
 from tests.integration.conftest import World
+from tests.integration.executor.conftest import until
 from tests.integration.scheduler.conftest import metric, parked, sweep, woken
 
 
@@ -53,6 +57,32 @@ async def test_only_what_the_dead_hold_is_freed(acme: World) -> None:
     assert metric("sweep_recovered_total") - before == 2
 
 
+async def test_who_could_not_say_that_it_lives_keeps_what_it_holds(acme: World) -> None:
+    now = 0.0
+    rescue = Rescue(acme.parts.database, lambda: now)
+    cut_off, dead = await worker(acme, timedelta()), await worker(acme, timedelta(seconds=9))
+    gone = await worker(acme, timedelta())
+    await rescue.work()
+    of_cut_off, of_dead, of_gone = [(await held(acme, one))[0] for one in (cut_off, dead, gone)]
+    await acme.fetch("UPDATE workers SET beat_at = beat_at - interval '30 s'")  # in which nobody could write
+    now = 30.0
+    async with acme.parts.database.connection() as connection:
+        await retire(connection, gone)
+    await rescue.work()
+    assert {id_: one[0] for id_, one in (await state(acme)).items()} == {
+        of_gone: "pending", of_dead: "running", of_cut_off: "running",
+    }  # fmt: skip
+    await acme.fetch("UPDATE workers SET beat_at = beat_at - interval '2 s' WHERE beat_at > '-infinity'")
+    now = 32.0
+    await rescue.work()
+    assert await state(acme) == {
+        of_dead: ("pending", 2, None), of_gone: ("pending", 2, None), of_cut_off: ("running", 1, cut_off),
+    }  # fmt: skip
+    now = 36.5
+    await rescue.work()  # it has had three chances
+    assert (await state(acme))[of_cut_off] == ("pending", 2, None)
+
+
 async def test_a_worker_that_wakes_late_keeps_what_it_takes_after_its_beat(acme: World) -> None:
     sleeper = await worker(acme, timedelta(hours=2))
     (before,) = await held(acme, sleeper)
@@ -81,3 +111,31 @@ async def test_what_was_freed_is_published_under_its_new_epoch(acme: World, bus:
     await Rescue(acme.parts.database).work()
     await sweep(acme.parts.database, bus)
     assert await woken(bus) == [(one, 7) for one in freed]
+
+
+async def test_looks_that_take_long_do_not_keep_it_from_judging(acme: World) -> None:
+    now = 0.0
+    rescue = Rescue(acme.parts.database, lambda: now)
+    await rescue.work()
+    gone = await worker(acme, timedelta(seconds=60))
+    [execution] = await held(acme, gone)
+    now = 7.0
+    await rescue.work()
+    now = 14.0
+    await rescue.work()
+    assert (await state(acme))[execution] == ("pending", 2, None)
+
+
+async def test_who_is_cut_off_in_a_transaction_holds_nothing_for_long(acme: World) -> None:
+    async with acme.parts.database.connection() as connection:
+        assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "30s"
+    with pytest.raises(Unavailable):
+        async with acme.parts.database.transaction() as connection:
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '20ms'")
+            left = connection.get_server_pid()
+
+            async def is_gone() -> bool:
+                return await acme.fetch("SELECT FROM pg_stat_activity WHERE pid = $1", left) == []
+
+            await until(is_gone)
+            await connection.fetchval("SELECT 1")
