@@ -3,6 +3,8 @@
 import asyncio
 from time import perf_counter
 from typing import Any
+from urllib.parse import urljoin
+from uuid import UUID
 
 import aiohttp
 import asyncpg
@@ -59,10 +61,11 @@ async def flood(running: Installation, hook: Hook, calls: int) -> float:
 
 
 async def sample(
-    running: Installation, hook: Hook, calls: int, per_second: float, look_seconds: float = 0.0005
-) -> tuple[list[float], list[float]]:
-    """Post at a steady rate; milliseconds to the answer, and to the execution being seen completed in the database, at
-    which is looked so often.
+    running: Installation, hook: Hook, calls: int, per_second: float, look_seconds: float = 0.0005,
+    until: "asyncio.Future[Any] | None" = None,
+) -> tuple[list[float], list[float]]:  # fmt: skip
+    """Post at a steady rate, `until` that is done or so many calls were made; milliseconds to the answer, and to the
+    execution being seen completed in the database, at which is looked so often. Connections are open before.
     """
     pool: Any = await asyncpg.create_pool(running.dsn, min_size=4, max_size=16)
     accepts: list[float] = []
@@ -78,9 +81,14 @@ async def sample(
                 await asyncio.sleep(look_seconds)
         totals.append((perf_counter() - started) * 1000)
 
+    await pool.fetchval(_IS_COMPLETED, UUID(int=0))
     async with aiohttp.ClientSession() as session:
+        async with session.get(urljoin(hook.url, "/healthz")) as response:
+            await response.read()
         tasks: list[asyncio.Task[None]] = []
         for _ in range(calls):
+            if until is not None and until.done():
+                break
             tasks.append(asyncio.ensure_future(one(session)))
             await asyncio.sleep(1 / per_second)
         await asyncio.gather(*tasks)

@@ -49,6 +49,7 @@ class Mixture:
         steps = [chance.choice((0.0, 0.0, 0.02, 0.05, 0.15)) for _ in range(6)]
         messages = [chance.choice((0.0, 0.0, 0.1, 0.3, 0.6)) for _ in range(4)]
         rare = [chance.choice((0.0, 0.0, 0.0, 0.1)) for _ in range(3)]
+        rare[-1] *= 5  # there is seldom an effect to spoil
         return cls(*steps, *messages, *rare, is_calm=False)
 
 
