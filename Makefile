@@ -24,7 +24,7 @@ run: setup ## start Signalbox on this machine (PORT=8000 DATA=.signalbox)
 
 test: setup-dev ## every test, on private servers (ARGS="-k webhook" for some)
 	@scripts/debian-packages.sh rabbitmq-server prometheus curl
-	@$(PY) -m pytest -n 2 --dist loadfile $(or $(ARGS),tests)
+	@$(PY) -m pytest -n 3 --dist loadfile $(or $(ARGS),tests)
 
 chaos: setup-dev ## bad days at length: services and servers killed, stopped, frozen, full, cut off (SEEDS=1,2,3)
 	@scripts/debian-packages.sh rabbitmq-server

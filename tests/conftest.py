@@ -18,16 +18,8 @@ import redis.asyncio
 from libs.common.db.pool import Database
 from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.embedded.valkey import EmbeddedValkey
-from libs.common.runtime import settle_collector
 from tests.databases import Databases, make_template
 from tests.servers import MARK, RabbitMQ, find_rabbitmq, left_running
-
-
-def pytest_collection_finish() -> None:
-    """Thousands of tests and their modules are no garbage: looking at them again and again took a simulated world seven
-    times as long as it takes alone.
-    """
-    settle_collector()
 
 
 @pytest.fixture(scope="session", autouse=True)
