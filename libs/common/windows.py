@@ -65,7 +65,7 @@ class Windows:
         standing = self._standings.get(tenant_id)
         lane = lane_of(
             self._usual if standing is None else standing[0], known, self.budget - self._total,
-            has_backlog=tenant_id in self._backlog,
+            has_backlog=tenant_id in self._backlog, is_scarce=2 * self._total >= self.budget,
         )  # fmt: skip
         if lane is Lane.HELD:
             self._backlog.add(tenant_id)

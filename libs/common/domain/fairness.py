@@ -40,11 +40,15 @@ class Standing:
     weight: int = 1
 
 
-def lane_of(standing: Standing, outstanding: int, room: int, *, has_backlog: bool) -> Lane:
+def lane_of(standing: Standing, outstanding: int, room: int, *, has_backlog: bool, is_scarce: bool = False) -> Lane:
     """Where the next execution of a tenant goes that has so many on the bus or running; `room`: what is left of the
-    budget. Behind a backlog it waits too, or the newest would overtake the oldest.
+    budget, and whether that `is_scarce`.
+
+    Behind a backlog it waits too, or the newest would overtake the oldest; but not where half of the window is free
+    and room is not scarce: what is left of that backlog is let go at once, and to wait behind it would keep it alive
+    for ever.
     """
-    if has_backlog or outstanding >= standing.window:
+    if outstanding >= standing.window or (has_backlog and (is_scarce or 2 * outstanding >= standing.window)):
         return Lane.HELD
     if outstanding < PROMPT * standing.weight:
         return Lane.PROMPT

@@ -78,11 +78,16 @@ def test_priority_goes_first_until_the_other_has_waited_long_enough(a: int, b: i
     assert (first < second) == (older + 60 * a > newer + 60 * b)
 
 
-@given(st.integers(0, 10**4), st.integers(1, 10**4), st.integers(1, 100), st.integers(-10, 10**4), st.booleans())
-def test_lanes(outstanding: int, window: int, weight: int, room: int, has_backlog: bool) -> None:
-    lane = lane_of(Standing(window, weight), outstanding, room, has_backlog=has_backlog)
-    if outstanding >= window or has_backlog:
+@given(
+    st.integers(0, 10**4), st.integers(1, 10**4), st.integers(1, 100), st.integers(-10, 10**4), st.booleans(),
+    st.booleans(),
+)  # fmt: skip
+def test_lanes(outstanding: int, window: int, weight: int, room: int, has_backlog: bool, is_scarce: bool) -> None:
+    lane = lane_of(Standing(window, weight), outstanding, room, has_backlog=has_backlog, is_scarce=is_scarce)
+    if outstanding >= window:
         assert lane is Lane.HELD
+    elif has_backlog and (is_scarce or outstanding >= window / 2):
+        assert lane is Lane.HELD, "nobody overtakes those who wait"
     elif outstanding < PROMPT * weight:
         assert lane is Lane.PROMPT, "the few of a tenant go ahead whatever others have under way"
     else:
