@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import httpx
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from litestar import Litestar
 
 from libs.common.accept import Acceptor
 from libs.common.bus.memory import MemoryBus
-from libs.common.db.pool import Database
+from libs.common.db.pool import Connection, Database
 from libs.common.parts import Parts
 from libs.common.security.encryption import Vault, new_master_key
 from libs.common.settings import Secret, load_settings
@@ -98,6 +99,14 @@ class World:
     async def count(self, table: str) -> int:
         async with self.parts.database.connection() as connection:
             return await connection.fetchval(f"SELECT count(*) FROM {table}")
+
+
+@pytest.fixture
+async def beside(database_dsn: str) -> AsyncIterator[Connection]:
+    """A connection to the database that is nobody's pool's."""
+    connection = await asyncpg.connect(database_dsn)
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture

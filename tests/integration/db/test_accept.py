@@ -18,7 +18,7 @@ from libs.common.db.group_commit import RefusedWrite
 from libs.common.db.pool import Connection, Database
 from libs.common.errors import IdempotencyMismatch, Unavailable
 from tests.factories import call_row, make_tenant, make_workflow, new_execution
-from tests.integration.db.conftest import held_up
+from tests.integration.locks import held_up
 
 HASH = b"\x01" * 32
 

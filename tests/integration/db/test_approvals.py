@@ -24,7 +24,7 @@ from libs.common.db.pool import Connection, Database
 from libs.common.db.signals import Signal, send_signals, signals_of
 from libs.common.errors import Conflict, NotFound
 from tests.factories import make_execution, make_tenant, make_workflow
-from tests.integration.db.conftest import held_up
+from tests.integration.locks import held_up
 
 STATUSES: tuple[ApprovalStatus, ...] = ("pending", "approved", "rejected", "expired", "withdrawn")
 

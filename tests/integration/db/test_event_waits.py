@@ -14,7 +14,7 @@ from libs.common.db.pool import Connection, Database
 from libs.common.db.signals import signals_of
 from libs.common.domain.events import Happening, NewEvent
 from tests.factories import make_execution, make_tenant, make_workflow
-from tests.integration.db.conftest import held_up
+from tests.integration.locks import held_up
 
 
 class Waits:

@@ -9,7 +9,7 @@ import pytest
 from libs.common.db.group_commit import GroupCommit, RefusedWrite
 from libs.common.db.pool import Connection, Database
 from libs.common.errors import Unavailable
-from tests.integration.db.conftest import held_up
+from tests.integration.locks import held_up
 
 _WRITE = "INSERT INTO numbers SELECT unnest($1::int[]) RETURNING n * 10 AS n"
 

@@ -18,7 +18,7 @@ from libs.common.db.executions import change_executions
 from libs.common.db.pool import Connection, Database
 from libs.common.db.signals import Place, Signal, send_signals, signals_of, wake_signalled
 from tests.factories import execution_change, make_execution, make_tenant, make_workflow
-from tests.integration.db.conftest import held_up
+from tests.integration.locks import held_up
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 WORKER = new_id()

@@ -5,6 +5,8 @@ from typing import Any
 
 from libs.common.db import collections
 from libs.common.db.local_writes import perform_local_writes
+from libs.common.db.pool import Connection
+from tests.integration.locks import held_up
 from tests.integration.records.conftest import Store, failed
 
 
@@ -51,20 +53,20 @@ async def test_a_standard_collection_is_made_once(store: Store) -> None:
     assert await store.count("records") == 16
 
 
-async def test_a_collection_is_not_deleted_under_a_write(store: Store) -> None:
+async def test_a_collection_is_not_deleted_under_a_write(store: Store, beside: Connection) -> None:
     """Whoever deletes waits for who writes, and then sees what was written."""
     async with store.database.transaction() as writing:
         write = store.write("create_record", collection="things", data={})
         (made,) = await perform_local_writes(writing, [write])
         deleting = asyncio.ensure_future(_delete_if_empty(store))
-        await _somebody_waits(store)
+        await held_up(beside)
         assert not deleting.done()
     assert failed(made) is None
     assert await deleting is False
     assert len(await store.found()) == 1
 
 
-async def test_a_write_to_a_collection_that_is_being_deleted_waits_and_fails(store: Store) -> None:
+async def test_a_write_to_a_collection_that_is_being_deleted_waits_and_fails(store: Store, beside: Connection) -> None:
     record_id = await store.made({})
     async with store.database.transaction() as connection:
         await collections.lock_collection(connection, store.acme, "things")
@@ -76,7 +78,7 @@ async def test_a_write_to_a_collection_that_is_being_deleted_waits_and_fails(sto
                 store.write("create_record", store.other, collection="things", data={}),
             )
         )
-        await _somebody_waits(store)
+        await held_up(beside)
     assert [failed(result) for result in await writing] == ["not_found", "not_found", None]
 
 
@@ -84,13 +86,3 @@ async def _delete_if_empty(store: Store) -> bool:
     async with store.database.transaction() as connection:
         assert await collections.lock_collection(connection, store.acme, "things") is not None
         return await collections.delete_collection(connection, store.acme, "things", with_records=False)
-
-
-_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-
-async def _somebody_waits(store: Store) -> None:
-    """Return once a session of this database waits for a lock."""
-    async with asyncio.timeout(10), store.database.connection() as connection:
-        while await connection.fetchval(_WAITING) == 0:  # noqa: ASYNC110 - the server tells nobody
-            await asyncio.sleep(0.005)

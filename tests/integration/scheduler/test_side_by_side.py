@@ -1,11 +1,10 @@
 """Several schedulers on one database, and schedulers that die in the middle: each slot becomes one execution."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from libs.common.accept import Acceptor
@@ -19,12 +18,10 @@ from services.scheduler.firing import Firing
 from tests.e2e.installation import until
 from tests.integration.conftest import World
 from tests.integration.gateway.definitions import workflow
+from tests.integration.locks import held_up
 from tests.integration.scheduler.conftest import drained, every, sweep, woken, work_off
 
-_WAITING = """
-SELECT pid, application_name FROM pg_stat_activity
- WHERE datname = current_database() AND wait_event_type = 'Lock' ORDER BY 2
-"""
+_NAMES = "SELECT application_name FROM pg_stat_activity WHERE pid = ANY($1::int[]) ORDER BY 1"
 _MULTIPLY = """
 INSERT INTO triggers (tenant_id, id, workflow_id, key, type, config, enabled, next_run_at)
 SELECT tenant_id, gen_random_uuid(), workflow_id, 'more' || n, type, config, enabled, next_run_at
@@ -54,26 +51,6 @@ async def scheduler(world: World, dsn: str, name: str) -> AsyncGenerator[tuple[S
     await parts.close()
 
 
-@pytest.fixture
-async def beside(database_dsn: str) -> AsyncIterator[Connection]:
-    """A connection to the world's database that is not the world's."""
-    connection = await asyncpg.connect(database_dsn)
-    yield connection
-    await connection.close()
-
-
-async def sessions_held_up(beside: Connection, number: int) -> list[tuple[int, str]]:
-    """Returns once so many sessions wait for a lock: process id and name of each, by name."""
-    found: list[tuple[int, str]] = []
-
-    async def they_wait() -> bool:
-        found[:] = [(row["pid"], row["application_name"]) for row in await beside.fetch(_WAITING)]
-        return len(found) == number
-
-    await until(they_wait)
-    return found
-
-
 async def due(world: World, slots_back: int, triggers: int = 1) -> None:
     """Schedules of every second that were last looked at so many seconds ago."""
     await world.made(workflow(triggers=[every(1, catchup_seconds=600)]))
@@ -91,8 +68,8 @@ async def test_two_running_schedulers_share_the_schedules_and_fire_each_slot_onc
     async with scheduler(acme, database_dsn, "one") as one, scheduler(acme, database_dsn, "two") as two:
         async with beside.transaction():
             await beside.execute("LOCK TABLE firings IN ACCESS EXCLUSIVE MODE")
-            held_up = await sessions_held_up(beside, 2)
-        assert [name for _, name in held_up] == ["signalbox-one", "signalbox-two"]
+            names = await beside.fetch(_NAMES, await held_up(beside, 2))
+        assert [name for (name,) in names] == ["signalbox-one", "signalbox-two"]
 
         async def have_caught_up() -> bool:
             return (await beside.fetchval("SELECT count(*) FROM firings")) >= 600 * 5
@@ -128,7 +105,7 @@ async def test_a_scheduler_cut_off_in_the_middle_has_done_nothing_and_another_do
             "LOCK TABLE executions IN ACCESS EXCLUSIVE MODE"
         )  # the ledger is written, no execution yet
         duty = asyncio.create_task(Firing(first, Acceptor(first, acme.bus)).work())
-        ((pid, _),) = await sessions_held_up(beside, 1)
+        (pid,) = await held_up(beside)
         second = await Firing(acme.parts.database, acme.parts.acceptor).work()
         assert second is False, "what the first holds is nobody else's meanwhile"
         await beside.execute("SELECT pg_terminate_backend($1)", pid)

@@ -1,39 +1,14 @@
 """The commit stands between a call and its answer: what was answered 202 is stored, what is not stored gets 503."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import asyncpg
 import httpx
-import pytest
 
 from libs.common.db.pool import Connection
 from tests.e2e.installation import until
 from tests.integration.conftest import World
+from tests.integration.locks import held_up
 from tests.integration.webhooks.conftest import BODY, JSON, open_trigger, outcomes
-
-_WAITING = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
-
-@pytest.fixture
-async def beside(database_dsn: str) -> AsyncIterator[Connection]:
-    """A connection to the world's database that is not the world's."""
-    connection = await asyncpg.connect(database_dsn)
-    yield connection
-    await connection.close()
-
-
-async def held_up(beside: Connection, call: asyncio.Task[httpx.Response]) -> int:
-    """Returns the process id of the one session that waits for a lock, once there is one."""
-    pids: list[int] = []
-
-    async def one_waits() -> bool:
-        pids[:] = [row["pid"] for row in await beside.fetch(_WAITING)]
-        return len(pids) == 1 or call.done()
-
-    await until(one_waits)
-    (pid,) = pids
-    return pid
 
 
 async def test_nobody_is_answered_and_nothing_announced_before_the_commit(
@@ -43,7 +18,7 @@ async def test_nobody_is_answered_and_nothing_announced_before_the_commit(
     async with beside.transaction():
         await beside.execute("LOCK TABLE webhook_logs IN ACCESS EXCLUSIVE MODE")
         call = asyncio.create_task(ingress.post(f"/webhooks/{trigger['id']}", content=BODY, headers=JSON))
-        await held_up(beside, call)
+        await held_up(beside)
         assert not call.done()
         assert await acme.bus.depth() == 0
         assert await beside.fetchval("SELECT count(*) FROM executions") == 0
@@ -63,7 +38,8 @@ async def test_a_connection_cut_in_the_commit_leaves_nothing_half_stored(
     async with beside.transaction():
         await beside.execute("LOCK TABLE webhook_logs IN ACCESS EXCLUSIVE MODE")
         call = asyncio.create_task(ingress.post(path, content=BODY, headers=JSON))
-        await beside.execute("SELECT pg_terminate_backend($1)", await held_up(beside, call))
+        (pid,) = await held_up(beside)
+        await beside.execute("SELECT pg_terminate_backend($1)", pid)
         answer = await call
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
     assert int(answer.headers["retry-after"]) > 0
