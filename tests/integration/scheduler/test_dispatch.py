@@ -11,9 +11,10 @@ from uuid import UUID
 
 import pytest
 
-from libs.common.accept import Acceptor, Announcer, decode_snapshot
+from libs.common.accept import Acceptor
+from libs.common.announce import Announcer
 from libs.common.bus.memory import MemoryBus
-from libs.common.bus.messages import Ready, decode
+from libs.common.bus.messages import Ready, decode, decode_snapshot
 from libs.common.bus.protocol import Delivery
 from libs.common.cache.connect import make_outstanding
 from libs.common.clock import new_id
