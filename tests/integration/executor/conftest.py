@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from libs.common.bus.memory import MemoryBus
 from libs.common.bus.messages import Ready
 from libs.common.bus.protocol import Bus

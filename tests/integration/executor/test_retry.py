@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from services.scheduler.jobs import Jobs
 from tests.integration.conftest import World
 from tests.integration.executor.conftest import Endpoint, Executor, attempts, until

@@ -11,7 +11,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from libs.common.accept import Acceptor, Announcer
+from libs.common.accept import Acceptor
+from libs.common.announce import Announcer
 from libs.common.bus.memory import MemoryBus
 from libs.common.bus.messages import Ready, decode
 from libs.common.bus.protocol import Bus, Delivery

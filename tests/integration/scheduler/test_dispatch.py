@@ -11,14 +11,17 @@ from uuid import UUID
 
 import pytest
 
-from libs.common.accept import Acceptor, Announcer, decode_snapshot
+from libs.common.accept import Acceptor
+from libs.common.announce import Announcer
 from libs.common.bus.memory import MemoryBus
-from libs.common.bus.messages import Ready, decode
+from libs.common.bus.messages import Ready, decode, decode_snapshot
 from libs.common.bus.protocol import Delivery
 from libs.common.cache.connect import make_outstanding
 from libs.common.clock import new_id
 from libs.common.db.dispatching import count_outstanding
+from libs.common.db.group_commit import RefusedWrite
 from libs.common.db.pool import Connection, Database
+from libs.common.domain.fairness import PROMPT, Lane
 from libs.common.embedded.valkey import EmbeddedValkey
 from libs.common.windows import Windows
 from services.scheduler.dispatch import Dispatch
@@ -207,3 +210,35 @@ async def test_a_count_that_is_wrong_is_set_right(database: Database, redis_url:
         await until(database, all_ended, 10.0)
         assert {item.execution_id for item in made.taken} == set(ids)
     await counts.close()
+
+
+async def test_what_could_not_be_stored_takes_up_no_window(database: Database, redis_url: str) -> None:
+    bus, windows = MemoryBus(), Windows(database, make_outstanding(redis_url), window=WINDOW, budget=1_000)
+    await bus.connect()
+    door = Acceptor(database, bus, windows)
+    async with database.connection() as connection:
+        tenant, workflow = await somebody(connection, "clumsy")
+    broken = [new_execution(tenant, workflow, input=b"no json") for _ in range(WINDOW)]
+    answers = await asyncio.gather(*[door.accept(one) for one in broken], return_exceptions=True)
+    assert {type(answer) for answer in answers} == {RefusedWrite}
+    lanes = Counter(windows.place(tenant) for _ in range(WINDOW))
+    assert lanes == {Lane.PROMPT: PROMPT, Lane.BULK: WINDOW - PROMPT}
+    await door.close()
+    await windows.close()
+    await bus.close()
+
+
+async def test_a_steady_load_after_a_burst_is_not_held_back(database: Database, redis_url: str) -> None:
+    """It comes while the burst is let go, which it must not keep alive: soon it goes ahead by the prompt lane again,
+    by which nothing comes that was held.
+    """
+    async with installed(database, redis_url) as made:
+        async with database.connection() as connection:
+            tenant, workflow = await somebody(connection, "bursty")
+        await made.drop(tenant, workflow, 10 * WINDOW)
+        made.goes_on.set()
+        async with asyncio.timeout(20):
+            while made.lanes["prompt"] < 16 + 50:
+                await made.drop(tenant, workflow, 1)
+                await asyncio.sleep(0.005)  # a load is a length of time
+        await until(database, all_ended)
