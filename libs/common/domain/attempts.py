@@ -115,6 +115,10 @@ class Attempts:
         """The last attempt of every action."""
         return (past[-1] for past in self._past.values())
 
+    def waiting(self) -> Iterator[Place]:
+        """Where actions wait, by their records."""
+        return (place for place, past in self._past.items() if past[-1].status is ActionStatus.WAITING)
+
     def close_all(self, program: Program, doubt: Failure, now: datetime) -> None:
         """Nothing goes on: attempts that were started are in doubt, what was delayed or repeated for items is
         cancelled.

@@ -69,6 +69,7 @@ class Run:
         self.attempts = Attempts()
         self._walk = Walk(program, scope, self.attempts)
         self._signals: dict[Place, Any] = {}
+        self._is_entered = False
         self._begun: list[Effect] = []
 
     @property
@@ -82,7 +83,7 @@ class Run:
 
     def advance(self, now: datetime) -> Turn:
         """Go on as far as possible without touching the world."""
-        self.scope["now"] = now
+        self.scope["now"], self._is_entered = now, True
         if self.broken is not None:
             return Turn(end=self.interrupt(ExecutionStatus.FAILED, self.broken, now))
         if self.deadline is not None and now >= self.deadline:
@@ -151,14 +152,14 @@ class Run:
         if (waiting := self._walk.waits.take(place)) is not None:
             self._walk.ready.append(waiting)
 
-    def is_in_vain(self, now: datetime) -> bool:
-        """Whether an action that waits to be told something has waited long enough."""
-        places = self.listening()
-        return any((until := self._walk.waits.until(place)) is not None and until <= now for place in places)
+    def in_vain(self, now: datetime) -> list[Place]:
+        """The places at which actions have waited long enough to be told something."""
+        return [place for place in self.listening() if (until := self.attempts.of(place)[-1].wake_at) and until <= now]
 
     def listening(self) -> list[Place]:
         """The places at which actions wait to be told something."""
-        return [place for place in self._walk.waits if awaited(self.attempts.of(place)[-1]) is not None]
+        places = self._walk.waits if self._is_entered else self.attempts.waiting()
+        return [place for place in places if awaited(self.attempts.of(place)[-1]) is not None]
 
     def interrupt(self, status: ExecutionStatus, failure: Failure | None, now: datetime) -> End:
         """End the run where it stands; what is under way is recorded as cancelled."""

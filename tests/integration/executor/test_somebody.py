@@ -66,6 +66,24 @@ async def test_an_approval_that_nobody_gives_in_time_fails(executor: Executor) -
     assert (run["status"], run["error"]["class"]) == ("failed", "timeout")
 
 
+async def test_who_decides_after_the_run_went_on_is_told_so(executor: Executor) -> None:
+    """By the database's clock there is time: the executor's is ahead."""
+    executor.world.clock.move(3_600)
+    actions = [ask(timeout_seconds=0.5) | {"on_error": "continue"}, wait(seconds=60)]
+    execution_id = await executor.begin(actions, {"amount": 1})
+    asked = await approval(executor)
+
+    async def has_gone_on() -> bool:
+        run = (await executor.world.call("GET", f"/executions/{execution_id}")).json()
+        return attempts(run) == [("ask", 1, "failed"), ("w", 1, "waiting")]
+
+    await until(has_gone_on)
+    answer = await executor.world.call("POST", f"/approvals/{asked['id']}", {"decision": "approve"})
+    assert (answer.status_code, "goes on without it" in answer.json()["detail"]) == (409, True)
+    (decided,) = await executor.world.fetch("SELECT decided_at FROM approvals")
+    assert decided["decided_at"] is None
+
+
 async def test_a_wait_of_days_is_due_when_it_is_in_vain(executor: Executor) -> None:
     execution_id = await executor.begin([ask(timeout_seconds=259_200)], {"amount": 1})
     waiting = await executor.seen(execution_id, "waiting")
