@@ -13,8 +13,9 @@ import pytest
 from libs.common.bus.memory import MemoryBus
 from libs.common.bus.messages import ReadyBatch, encode
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import Endpoint, Executor, announced, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, announced, attempts
 from tests.integration.executor.test_runs import call, log
+from tests.waiting import until
 
 _PICKY = "ALTER TABLE action_executions ADD CONSTRAINT picky CHECK (output::text NOT LIKE '%unlucky%')"
 

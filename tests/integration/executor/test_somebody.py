@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.executor.conftest import Endpoint, Executor, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, attempts
 from tests.integration.executor.test_runs import call, log
+from tests.waiting import until
 
 
 def wait(key: str = "w", **config: Any) -> dict[str, Any]:

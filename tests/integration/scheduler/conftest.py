@@ -26,6 +26,7 @@ from services.scheduler.turns import Turns
 from services.scheduler.waking import Waking
 from tests.integration.conftest import World
 from tests.integration.gateway.definitions import workflow
+from tests.waiting import patience
 
 _CLOCK = """
 CREATE SCHEMA clock;
@@ -107,7 +108,7 @@ async def drained(bus: Bus) -> list[Ready]:
 
     messages = await bus.depth()
     consumer = await bus.consume(take, prefetch=max(1, messages))
-    async with asyncio.timeout(5):
+    async with patience():
         found = [decode(await bodies.get()) for _ in range(messages)]
     await consumer.stop()
     return [ready for batch in found for ready in batch.items]

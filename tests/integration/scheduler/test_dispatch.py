@@ -27,6 +27,7 @@ from libs.common.windows import Windows
 from services.scheduler.dispatch import Dispatch
 from services.scheduler.loop import Loop
 from tests.factories import make_tenant, make_workflow, new_execution
+from tests.waiting import patience
 
 WINDOW = 40
 _END = """
@@ -108,9 +109,9 @@ async def somebody(connection: Connection, slug: str, weight: int = 1) -> tuple[
     return tenant, await make_workflow(connection, tenant)
 
 
-async def until(database: Database, holds: Callable[[Connection], Awaitable[bool]], seconds: float = 10.0) -> None:
+async def until(database: Database, holds: Callable[[Connection], Awaitable[bool]]) -> None:
     """Wait for something that nobody announces: rows."""
-    async with asyncio.timeout(seconds), database.connection() as connection:
+    async with patience(), database.connection() as connection:
         while not await holds(connection):  # noqa: ASYNC110 - the database has no event for it
             await asyncio.sleep(0.02)
 
@@ -146,7 +147,7 @@ async def test_a_flood_is_held_back_and_runs_to_the_last(database: Database, red
         await until(database, has_come(made, single))
         assert made.lanes["prompt"] == 16 + 1, "the few of everybody go ahead"
         made.goes_on.set()
-        await until(database, all_ended, 30.0)
+        await until(database, all_ended)
         assert {item.execution_id for item in made.taken} == {*ids, single}
         assert made.most[noisy[0]] <= WINDOW + 64, "its window, and what was not yet known of"
         fresh = [item for item in made.taken if item.snapshot]
@@ -161,7 +162,7 @@ async def test_who_has_a_backlog_gets_what_is_free_by_weight(database: Database,
         await made.drop(*light, 200)
         await made.drop(*heavy, 200)
         made.goes_on.set()
-        await until(database, all_ended, 30.0)
+        await until(database, all_ended)
         first_half = Counter(item.tenant_id for item in made.taken[80:240])
         assert 2 <= first_half[heavy[0]] / first_half[light[0]] <= 4.5
 
@@ -178,7 +179,7 @@ async def test_redis_killed_emptied_and_restarted_under_load(database: Database,
         await valkey.stop()
         ids += await made.drop(*tenant, 100)
         made.goes_on.set()
-        await until(database, all_ended, 30.0)
+        await until(database, all_ended)
         made.goes_on.clear()
         again = EmbeddedValkey(tmp_path)
         assert await again.start() == url
@@ -189,11 +190,11 @@ async def test_redis_killed_emptied_and_restarted_under_load(database: Database,
             heard, known = await counts.all(), await count_outstanding(connection)
             return heard is not None and known.get(tenant[0], 0) >= WINDOW and dict(heard.of) == known
 
-        await until(database, are_right, 10.0)
+        await until(database, are_right)
         await counts.set({}, ())
-        await until(database, are_right, 10.0)
+        await until(database, are_right)
         made.goes_on.set()
-        await until(database, all_ended, 30.0)
+        await until(database, all_ended)
         assert {item.execution_id for item in made.taken} == set(ids)
         await counts.close()
     await again.stop()
@@ -207,7 +208,7 @@ async def test_a_count_that_is_wrong_is_set_right(database: Database, redis_url:
         await counts.set({tenant: 10_000, new_id(): 5}, ())
         ids = await made.drop(tenant, workflow, 5)
         made.goes_on.set()
-        await until(database, all_ended, 10.0)
+        await until(database, all_ended)
         assert {item.execution_id for item in made.taken} == set(ids)
     await counts.close()
 
