@@ -82,7 +82,7 @@ def test_every_secret_comes_from_a_file() -> None:
                 assert value.startswith("/run/secrets/"), (name, variable)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 async def test_the_topology_takes_a_call_to_its_end(tmp_path: Path, amqp_url: str, redis_url: str) -> None:
     tmp_path.chmod(0o755)
     async with running(tmp_path / "site", amqp_url, redis_url) as processes:

@@ -22,6 +22,7 @@ from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.embedded.valkey import EmbeddedValkey
 from libs.common.security.encryption import new_master_key
 from tests.servers import ROOT, RabbitMQ, ServiceProcess, free_port
+from tests.waiting import PATIENCE_SECONDS, until
 
 SERVICES = ("gateway", "webhooks", "scheduler", "executor")
 PLATFORM_KEY = "e2e-platform-key-3f9c"
@@ -82,7 +83,7 @@ class Tenant:
         assert status in (201, 202), answer
         return answer
 
-    async def ended(self, execution_id: str, seconds: float = 20) -> Any:
+    async def ended(self, execution_id: str, seconds: float = PATIENCE_SECONDS) -> Any:
         """The execution, once it has ended."""
         run: Any = None
 
@@ -225,13 +226,6 @@ def example(name: str, echo: Echo) -> Any:
 def signature(secret: str, body: bytes) -> str:
     """The signature header of a webhook's sender."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Returns when the condition holds. Raises `TimeoutError`."""
-    async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - other processes have no event for it
-            await asyncio.sleep(0.05)
 
 
 def _over_tcp(dsn: str, port: int) -> str:

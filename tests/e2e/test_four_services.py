@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 from prometheus_client.openmetrics import parser
 
-from tests.e2e.installation import Installation, Tenant, example, installation, signature, until
+from tests.e2e.installation import Installation, Tenant, example, installation, signature
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("four services")]
 
@@ -119,12 +120,12 @@ async def test_a_socket_tells_of_every_run_of_the_tenant(running: Installation, 
     other = await rival.make("/workflows", {**example("greeting", running.echo), "name": "not told of"})
     async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=acme.headers) as socket:
         await socket.send_json({"subscribe": {"statuses": ["completed"]}})
-        assert (await socket.receive_json(timeout=10))["type"] == "subscribed"
+        assert (await socket.receive_json(timeout=PATIENCE_SECONDS))["type"] == "subscribed"
         await rival.ended(
             (await rival.make(f"/workflows/{other['id']}/execute", {"input": {"name": "Bob"}}))["execution_id"]
         )
         runs = [await acme.make(f"/workflows/{workflow['id']}/execute", {"input": {"name": "Ada"}}) for _ in range(3)]
-        told = [(await socket.receive_json(timeout=10))["execution"]["id"] for _ in runs]
+        told = [(await socket.receive_json(timeout=PATIENCE_SECONDS))["execution"]["id"] for _ in runs]
     assert sorted(told) == sorted(run["execution_id"] for run in runs)
 
 

@@ -15,9 +15,10 @@ import pytest_asyncio
 from prometheus_client import parser
 from prometheus_client.core import Metric
 
-from tests.e2e.installation import Installation, Tenant, example, installation, signature, until
+from tests.e2e.installation import Installation, Tenant, example, installation, signature
 from tests.e2e.prometheus import Prometheus
 from tests.servers import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("prometheus")]
 
@@ -180,7 +181,7 @@ async def test_the_page_lists_what_the_services_report(running: Installation, te
             reported.update(await series_of(service.url))
         return set(listed) - set(reported) <= NOT_HERE
 
-    await until(all_is_reported, 30)
+    await until(all_is_reported)
     assert {name: listed.get(name) for name in reported} == reported
 
 

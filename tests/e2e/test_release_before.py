@@ -17,10 +17,11 @@ import pytest
 import pytest_asyncio
 
 from libs.common.db.migrate import migrate, migrations
-from tests.e2e.installation import SERVICES, Installation, Tenant, installation, until
+from tests.e2e.installation import SERVICES, Installation, Tenant, installation
 from tests.integration.db.release import latest
 from tests.integration.db.release_code import MARK, commit_of, unpack
 from tests.servers import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("release before")]
 
@@ -201,4 +202,4 @@ async def a_burst_is_done_at_the_latest_when_the_upgrade_is(servers: Installatio
             [row] = await servers.fetch(query, ids)
             return row[0] == BURST
 
-        await until(are_done, 30)
+        await until(are_done)

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.e2e.installation import PLATFORM_KEY, SERVICES, Installation, Tenant, example, installation, signature, until
+from tests.e2e.installation import PLATFORM_KEY, SERVICES, Installation, Tenant, example, installation, signature
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("spine")]
 
@@ -267,7 +268,7 @@ async def test_every_service_counts_what_it_did(running: Installation, acme: Ten
         return rises == done
 
     with suppress(TimeoutError):
-        await until(are_counted, 15)
+        await until(are_counted)
     assert rises == done
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from libs.common.accept import NewExecution
+from libs.common.accept import NewExecution, ready_of
 from libs.common.bus.messages import ReadyBatch, encode
 from libs.common.db.migrate import migrate
 from libs.common.db.pool import Connection
@@ -112,7 +112,7 @@ def example_message() -> bytes:
     new = NewExecution(
         ids[0], ids[1], 3, ids[2], "in", "webhook", b'{"a":1}', "ann", f"00-{'a' * 32}-{'b' * 16}-01", id=ids[3]
     )
-    return encode(ReadyBatch((new.ready(),)))
+    return encode(ReadyBatch((ready_of(new.started()),)))
 
 
 async def keep() -> Path:

@@ -1,6 +1,5 @@
 """What the scheduler tells the metrics of the installation's state is what its database holds."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
@@ -20,6 +19,7 @@ from libs.common.telemetry.tenants import SERIES
 from libs.common.windows import Windows
 from services.scheduler.watching import Watching
 from tests.factories import make_tenant, make_workflow
+from tests.waiting import patience
 
 _PENDING = """
 INSERT INTO executions (tenant_id, id, workflow_id, version, trigger_type, status, input, wake_at)
@@ -148,7 +148,7 @@ async def test_a_look_waits_for_nobody_who_has_tables_locked(database: Database,
     SERIES.show("all")
     async with database.transaction() as connection:
         await connection.execute("LOCK TABLE firings, webhook_logs, audit_log IN ACCESS EXCLUSIVE MODE")
-        async with asyncio.timeout(10):
+        async with patience():
             await watching.work()
     assert told("backlog_executions") == 0
 
