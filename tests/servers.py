@@ -204,15 +204,23 @@ class ServiceProcess:
     """`signalbox NAME` as a process of its own; can be killed and started again on the same port."""
 
     def __init__(
-        self, name: str, env: Mapping[str, str], folder: Path, args: Sequence[str] = (), port: int | None = None
+        self,
+        name: str,
+        env: Mapping[str, str],
+        folder: Path,
+        args: Sequence[str] = (),
+        port: int | None = None,
+        *,
+        code: Path = ROOT,
     ) -> None:
         """`env`: its SIGNALBOX_… settings, all of them; `folder`: where `NAME-PORT.log` goes; `args`: further ones;
-        `port`: a free one, unless it is told here because something must know it before.
+        `port`: a free one, unless it is told here because something must know it before; `code`: where its `libs` and
+        `services` are, which may be those of another release.
         """
-        self.name, self.port = name, port or free_port()
+        self.name, self.port, self._code = name, port or free_port(), code
         self.log = folder / f"{name}-{self.port}.log"
         foreign = {key: value for key, value in os.environ.items() if not key.startswith("SIGNALBOX_")}
-        self._env = {**foreign, **env, MARK: os.environ.get(MARK, "")}
+        self._env = {**foreign, **env, MARK: os.environ.get(MARK, ""), "PYTHONPATH": str(code)}
         self._argv = [sys.executable, "-m", "services.cli", name, "--port", str(self.port), *args]
         self._process: ChildProcess | None = None
 
@@ -240,7 +248,7 @@ class ServiceProcess:
     def launch(self) -> None:
         """Start it without waiting."""
         assert not self.alive
-        self._process = ChildProcess(f"signalbox {self.name}", self._argv, log=self.log, env=self._env, cwd=ROOT)
+        self._process = ChildProcess(f"signalbox {self.name}", self._argv, log=self.log, env=self._env, cwd=self._code)
         self._process.start()
 
     async def ready(self) -> None:
