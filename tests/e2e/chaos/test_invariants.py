@@ -17,7 +17,8 @@ from libs.common.clock import new_id
 from libs.common.db.accepting import insert_accepted
 from libs.common.db.pool import Connection, Database
 from tests.e2e.chaos.broker import channel, count
-from tests.e2e.chaos.invariants import FOREIGN, LAWS, SHOWN, Seen, broken_laws, watch
+from tests.e2e.chaos.invariants import FOREIGN, LAWS, SHOWN, Seen, broken_laws
+from tests.e2e.chaos.witness import watch
 from tests.e2e.elsewhere import found_elsewhere
 from tests.e2e.installation import until
 from tests.factories import (
@@ -198,6 +199,20 @@ async def test_an_effect_of_an_execution_that_nobody_knows_is_noticed(database: 
         assert set(await broken_laws(connection, more)) == {
             "no effect without its record, nor more often than on record"
         }
+
+
+_DOUBT = f"UPDATE action_executions SET status = 'unknown' {_CALLED} AND attempt = 1 AND key = 'call'"
+
+
+async def test_who_stood_still_may_send_late_what_is_in_doubt_and_nothing_else(database: Database) -> None:
+    law = "nothing that completed was done again"
+    async with database.connection() as connection:
+        late = SEEN_OTHERWISE[law](await make_world(connection))
+        frozen = msgspec.structs.replace(late, frozen=True)
+        assert set(await broken_laws(connection, frozen)) == {law}
+        await connection.execute(_DOUBT)
+        assert law not in await broken_laws(connection, frozen)
+        assert law in await broken_laws(connection, late)
 
 
 HIDDEN = "canary-of-a-secret-0c51d7"

@@ -8,7 +8,8 @@ import msgspec
 
 from tests.e2e.chaos.broker import BULK, DEAD, READY, count
 from tests.e2e.chaos.footprint import bounded, check_logs
-from tests.e2e.chaos.invariants import Seen, broken_laws, watch
+from tests.e2e.chaos.invariants import Seen, broken_laws
+from tests.e2e.chaos.witness import watch
 from tests.e2e.elsewhere import found_elsewhere
 from tests.e2e.installation import Installation, until
 
