@@ -89,6 +89,11 @@ class RabbitMQ:
         return f"amqp://signalbox:signalbox@127.0.0.1:{self._port}/"
 
     @property
+    def data(self) -> Path:
+        """The folder that holds everything it has stored."""
+        return self._folder / "mnesia"
+
+    @property
     def pid(self) -> int:
         """The process id of the node."""
         assert self._node is not None
@@ -131,7 +136,7 @@ class RabbitMQ:
     def wipe(self) -> None:
         """Throw its data away. It must not run."""
         assert self._node is None or not self._node.alive
-        shutil.rmtree(self._folder / "mnesia", ignore_errors=True)
+        shutil.rmtree(self.data, ignore_errors=True)
 
     async def close(self) -> None:
         """End everything that belongs to it."""
@@ -190,7 +195,7 @@ class RabbitMQ:
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": f"signalbox{self._port}@localhost",
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
-            "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
+            "RABBITMQ_MNESIA_BASE": str(self.data),
             "RABBITMQ_LOG_BASE": str(self._folder / "log"),
             "RABBITMQ_CONFIG_FILE": str(configuration),
             "RABBITMQ_CONF_ENV_FILE": str(self._folder / "none"),
