@@ -89,6 +89,11 @@ class RabbitMQ:
         return f"amqp://signalbox:signalbox@127.0.0.1:{self._port}/"
 
     @property
+    def data(self) -> Path:
+        """The folder that holds everything it has stored."""
+        return self._folder / "mnesia"
+
+    @property
     def pid(self) -> int:
         """The process id of the node."""
         assert self._node is not None
@@ -131,7 +136,7 @@ class RabbitMQ:
     def wipe(self) -> None:
         """Throw its data away. It must not run."""
         assert self._node is None or not self._node.alive
-        shutil.rmtree(self._folder / "mnesia", ignore_errors=True)
+        shutil.rmtree(self.data, ignore_errors=True)
 
     async def close(self) -> None:
         """End everything that belongs to it."""
@@ -190,7 +195,7 @@ class RabbitMQ:
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": f"signalbox{self._port}@localhost",
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
-            "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
+            "RABBITMQ_MNESIA_BASE": str(self.data),
             "RABBITMQ_LOG_BASE": str(self._folder / "log"),
             "RABBITMQ_CONFIG_FILE": str(configuration),
             "RABBITMQ_CONF_ENV_FILE": str(self._folder / "none"),
@@ -204,15 +209,23 @@ class ServiceProcess:
     """`signalbox NAME` as a process of its own; can be killed and started again on the same port."""
 
     def __init__(
-        self, name: str, env: Mapping[str, str], folder: Path, args: Sequence[str] = (), port: int | None = None
+        self,
+        name: str,
+        env: Mapping[str, str],
+        folder: Path,
+        args: Sequence[str] = (),
+        port: int | None = None,
+        *,
+        code: Path = ROOT,
     ) -> None:
         """`env`: its SIGNALBOX_… settings, all of them; `folder`: where `NAME-PORT.log` goes; `args`: further ones;
-        `port`: a free one, unless it is told here because something must know it before.
+        `port`: a free one, unless it is told here because something must know it before; `code`: where its `libs` and
+        `services` are, which may be those of another release.
         """
-        self.name, self.port = name, port or free_port()
+        self.name, self.port, self._code = name, port or free_port(), code
         self.log = folder / f"{name}-{self.port}.log"
         foreign = {key: value for key, value in os.environ.items() if not key.startswith("SIGNALBOX_")}
-        self._env = {**foreign, **env, MARK: os.environ.get(MARK, "")}
+        self._env = {**foreign, **env, MARK: os.environ.get(MARK, ""), "PYTHONPATH": str(code)}
         self._argv = [sys.executable, "-m", "services.cli", name, "--port", str(self.port), *args]
         self._process: ChildProcess | None = None
 
@@ -240,7 +253,7 @@ class ServiceProcess:
     def launch(self) -> None:
         """Start it without waiting."""
         assert not self.alive
-        self._process = ChildProcess(f"signalbox {self.name}", self._argv, log=self.log, env=self._env, cwd=ROOT)
+        self._process = ChildProcess(f"signalbox {self.name}", self._argv, log=self.log, env=self._env, cwd=self._code)
         self._process.start()
 
     async def ready(self) -> None:

@@ -5,7 +5,8 @@
                                                   start effects ─▶ one ends, or its time comes ─▶ advance ─▶ journal …
 
 Before an effect starts, its claim, everything before it and its own attempt are durable (rule 4). A journal that
-answers "not yours" ends the run here at once; whoever has it continues from the records.
+answers "not yours" ends the run here at once; whoever has it continues from the records. An answer that comes late
+(the network lost it, this machine stood still) says nothing of who has it now, so the journal is asked again.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ import structlog
 from libs.common.bus.messages import Ready
 from libs.common.clock import Clock
 from libs.common.db.signals import Place, Signal
+from libs.common.db.workers import LEASE_SECONDS
 from libs.common.domain.execution import ExecutionStatus, Failure
 from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.turns import Effect, End, Turn
@@ -37,6 +39,10 @@ MAX_OUTPUT_BYTES = 8_388_608
 MAX_RUN_BYTES = 67_108_864
 """Of all outputs of one run, as JSON: whoever takes it up has to hold them."""
 
+_SURE_SECONDS = LEASE_SECONDS / 2
+"""So long after a record was asked for nobody can have taken the execution who found our lease run out: we beat more
+often than the other half.
+"""
 _PAUSED = Turn()
 _TOO_LARGE = Failure("run_too_large", f"its actions gave more than {MAX_RUN_BYTES} bytes")
 
@@ -121,7 +127,7 @@ class Engine:
 
     async def start(self, batch: Sequence[Held]) -> None:
         """Take the executions and run them; returns when each is durably taken, ended or known to be another's."""
-        now = await self._hear_out([held for held in batch if held.has_ties])
+        now, asked = await self._hear_out([held for held in batch if held.has_ties]), _elapsed()
         items = [(held, self._next_turn(held, now)) for held in batch if not _asks(held, now)]
         if asking := [held for held in batch if _asks(held, now)]:
             admitted, then = await self._admission.admit(asking, now), self._clock.now()
@@ -134,7 +140,7 @@ class Engine:
                 continue
             held.settle_local(turn, what, self._clock.now())
             if turn.end is None and not parks(held, turn, now):
-                self._spawn(held, turn)
+                self._spawn(held, turn, asked)
             else:
                 _log_end(held, turn.end)
                 tell_stretch(held, self._clock.now(), turn.end)
@@ -153,8 +159,8 @@ class Engine:
         await asyncio.gather(*left, return_exceptions=True)
         return len(left)
 
-    def _spawn(self, held: Held, turn: Turn) -> None:
-        task = asyncio.get_running_loop().create_task(self._drive(held, turn))
+    def _spawn(self, held: Held, turn: Turn, asked: float) -> None:
+        task = asyncio.get_running_loop().create_task(self._drive(held, turn, asked))
         self._held[held.execution_id], self._tasks[held.execution_id] = held, task
         task.add_done_callback(lambda _: self._leave(held.execution_id))
         self._note_load()
@@ -172,10 +178,15 @@ class Engine:
             else:
                 room.clear()
 
-    async def _drive(self, held: Held, turn: Turn) -> None:
-        """From a recorded turn to the end, or to where the executor may let go."""
+    async def _drive(self, held: Held, turn: Turn, asked: float) -> None:
+        """From a recorded turn to the end, or to where the executor may let go. `asked`: since when the journal had
+        been asked to record it.
+        """
         try:
             while True:
+                if turn.effects and not await self._is_still_ours(held, turn, asked):
+                    _note_lost(held, self._clock.now())
+                    return
                 if held.wish is not Control.CANCEL:  # heard while the turn was written: nothing of it is to begin
                     self._begin(held, turn)
                 if not turn.local:
@@ -186,11 +197,10 @@ class Engine:
                 turn = self._next_turn(held, now)
                 if turn.end is not None:
                     await held.stop_effects()
-                leaves = turn.end is not None or parks(held, turn, now)
+                leaves, asked = turn.end is not None or parks(held, turn, now), _elapsed()
                 written = await self._journal.record(held, turn, now)
                 if written is None:
-                    metrics.count_claims(0, 1)
-                    tell_stretch(held, self._clock.now(), error="lost")
+                    _note_lost(held, self._clock.now())
                     return
                 held.settle_local(turn, written, self._clock.now())
                 if leaves:
@@ -206,6 +216,12 @@ class Engine:
             await self._journal.let_go(held)
         finally:
             await held.stop_effects()
+
+    async def _is_still_ours(self, held: Held, turn: Turn, asked: float) -> bool:
+        """Whether the effects of a recorded turn may begin. Recording again that they are about to changes nothing."""
+        if _elapsed() - asked < _SURE_SECONDS:
+            return True
+        return await self._journal.record(held, Turn(effects=turn.effects), self._clock.now()) is not None
 
     def _begin(self, held: Held, turn: Turn) -> None:
         """Start the effects of a turn that is on record."""
@@ -298,6 +314,17 @@ def _guarded(held: Held, step: Callable[[], Turn]) -> Turn:
         return step()
     except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end
         return Turn(end=End(ExecutionStatus.FAILED, failure=held.broken_by(error)))
+
+
+def _elapsed() -> float:
+    """Seconds that only grow, also while this process stands still."""
+    return asyncio.get_running_loop().time()
+
+
+def _note_lost(held: Held, now: datetime) -> None:
+    """Somebody else has it."""
+    metrics.count_claims(0, 1)
+    tell_stretch(held, now, error="lost")
 
 
 def _log_end(held: Held, end: End | None) -> None:

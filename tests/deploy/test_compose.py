@@ -19,7 +19,8 @@ TOOLS = Path(sys.executable).parent
 
 
 def test_it_is_valid() -> None:
-    checker = [TOOLS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", FOLDER / "compose.yaml"]
+    check = [sys.executable, TOOLS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    checker = [*check, FOLDER / "compose.yaml"]
     checked = subprocess.run(checker, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from tests.e2e.elsewhere import found_elsewhere
 from tests.e2e.installation import SERVICES, Installation, Tenant, installation
 from tests.e2e.receiver import Receiver, receiver
 from tests.waiting import until
@@ -142,3 +143,5 @@ async def test_no_secret_stands_where_it_can_be_read(running: Installation, trac
     ]
     assert found == []
     assert len(texts) > 30
+    redis_url = running.environment["SIGNALBOX_REDIS_URL"]
+    assert await found_elsewhere(running.rabbitmq.data, redis_url, canaries.values()) == set()

@@ -24,7 +24,8 @@ class Seen(msgspec.Struct, frozen=True):
     `accepted`: executions that were promised; `calls` and `latest`: how often and when last the endpoint was asked, by
     `Idempotency-Key`; `canaries`: a text of each tenant's that no other tenant may see; `secrets`: texts that stand in
     no record; `dead` and `planted`: messages among the dead letters, and how many had to be; `services`: processes;
-    `one_clock`: whether what services wrote down can be compared with our clock.
+    `one_clock`: whether what services wrote down can be compared with our clock; `frozen`: whether a process stood
+    still for longer than a lease, which may then send what it was about to send.
     """
 
     accepted: Sequence[UUID] = ()
@@ -36,6 +37,7 @@ class Seen(msgspec.Struct, frozen=True):
     planted: int = 0
     services: int = 4
     one_clock: bool = True
+    frozen: bool = False
 
 
 class Law(NamedTuple):
@@ -126,7 +128,11 @@ LAWS: Mapping[str, Law] = {
         SELECT s.key, s.latest, a.finished_at FROM seen_effects s
           JOIN action_executions a ON a.execution_id = split_part(s.key, ':', 1)::uuid
            AND a.key = split_part(s.key, ':', 2) AND a.iteration = split_part(s.key, ':', 3)::int
-         WHERE a.status = 'completed' AND s.latest > a.finished_at""", by_clock=True),
+         WHERE a.status = 'completed' AND s.latest > a.finished_at AND NOT (
+               (SELECT frozen FROM seen_messages) AND EXISTS (
+               SELECT FROM action_executions u
+                WHERE u.tenant_id = a.tenant_id AND u.execution_id = a.execution_id AND u.position = a.position
+                  AND u.iteration = a.iteration AND u.status = 'unknown'))""", by_clock=True),
     # 5. Nothing is left over.
     "dead letters are those that were planted": Law("SELECT * FROM seen_messages WHERE dead <> planted"),
     "who holds an execution is alive": Law("""
@@ -199,28 +205,9 @@ CREATE TEMP TABLE IF NOT EXISTS seen_accepted (id uuid);
 CREATE TEMP TABLE IF NOT EXISTS seen_effects (key text, calls int, latest timestamptz);
 CREATE TEMP TABLE IF NOT EXISTS seen_canaries (slug text, text text);
 CREATE TEMP TABLE IF NOT EXISTS seen_secrets (text text);
-CREATE TEMP TABLE IF NOT EXISTS seen_messages (dead int, planted int, sessions int);
+CREATE TEMP TABLE IF NOT EXISTS seen_messages (dead int, planted int, sessions int, frozen boolean);
 TRUNCATE seen_accepted, seen_effects, seen_canaries, seen_secrets, seen_messages;
 """
-_WATCH = """
-CREATE SCHEMA witness;
-CREATE TABLE witness.rewritten (what text, tenant_id uuid, id uuid, before text, after text);
-CREATE FUNCTION witness.note_execution() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO witness.rewritten VALUES ('execution', OLD.tenant_id, OLD.id, OLD.status, NEW.status); RETURN NULL;
-END $$;
-CREATE FUNCTION witness.note_attempt() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO witness.rewritten VALUES ('attempt', OLD.tenant_id, OLD.execution_id, OLD.status, NEW.status);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER witness AFTER UPDATE ON executions FOR EACH ROW
-  WHEN (OLD.finished_at IS NOT NULL AND (OLD.status, OLD.epoch, OLD.finished_at, OLD.executed)
-        IS DISTINCT FROM (NEW.status, NEW.epoch, NEW.finished_at, NEW.executed))
-  EXECUTE FUNCTION witness.note_execution();
-CREATE TRIGGER witness AFTER UPDATE ON action_executions FOR EACH ROW
-  WHEN (OLD.status IN ('completed', 'failed', 'skipped', 'cancelled', 'unknown') AND OLD.status <> NEW.status)
-  EXECUTE FUNCTION witness.note_attempt();
-"""
-_IS_WATCHED = "SELECT to_regnamespace('witness') IS NOT NULL"
 _REFERENCES = """
 SELECT r.relname AS name, a.attname AS column, t.relname AS target FROM pg_class r
   JOIN pg_attribute o ON o.attrelid = r.oid AND o.attname = 'tenant_id'
@@ -238,12 +225,6 @@ _LARGE = ("executions", "action_executions", "webhook_logs", "firings")
 _SOME_TENANTS = "SELECT tenant_id FROM tenants ORDER BY random() LIMIT 2"
 FOREIGN = "no row points into another tenant"
 SHOWN = "the role of tenants shows one tenant's rows"
-
-
-async def watch(connection: Connection) -> None:
-    """From now on the database itself notes whoever changes what has ended."""
-    if not await connection.fetchval(_IS_WATCHED):
-        await connection.execute(_WATCH)
 
 
 async def broken_laws(connection: Connection, seen: Seen) -> dict[str, list[Any]]:
@@ -265,7 +246,7 @@ async def _put_beside(connection: Connection, seen: Seen) -> None:
         "seen_effects": [(key, calls, seen.latest[key]) for key, calls in seen.calls.items()],
         "seen_canaries": list(seen.canaries.items()),
         "seen_secrets": [(one,) for one in seen.secrets],
-        "seen_messages": [(seen.dead, seen.planted, SESSIONS * seen.services)],
+        "seen_messages": [(seen.dead, seen.planted, SESSIONS * seen.services, seen.frozen)],
     }
     for name, rows in tables.items():
         await connection.copy_records_to_table(name, records=rows)

@@ -128,14 +128,20 @@ async def load(
 
 
 async def check(
-    running: Installation, made: Load, known_errors: Collection[str] = (), *, planted: int = 0, one_clock: bool = True
+    running: Installation,
+    made: Load,
+    known_errors: Collection[str] = (),
+    *,
+    planted: int = 0,
+    one_clock: bool = True,
+    frozen: bool = False,
 ) -> dict[str, int]:
     """All laws hold, and every call that has an execution has completed. Returns the figures; the rest as of
     `laws_hold`.
     """
     seen = Seen(
         accepted=list(made.accepted.values()), canaries={made.slug: canary(made.slug)}, secrets=[SECRET],
-        planted=planted, one_clock=one_clock,
+        planted=planted, one_clock=one_clock, frozen=frozen,
     )  # fmt: skip
     await laws_hold(running, seen, known_errors)
     rows = await running.fetch(_ATTEMPTS, UUID(made.url.rsplit("/", 1)[1]))
@@ -144,6 +150,7 @@ async def check(
         "accepted": len(made.accepted),
         "executions": len(rows),
         "repeated": sum(running.echo.calls[f"{row['id']}:call:0"] - 1 for row in rows),
+        "late": sum(running.echo.latest[f"{row['id']}:call:0"] > row["called"] for row in rows) if one_clock else 0,
         "in doubt": sum(row["doubts"] for row in rows),
         "unanswered": len(made.unanswered),
         "refused": len(made.refused),
@@ -156,7 +163,9 @@ def canary(slug: str) -> str:
 
 
 _ATTEMPTS = """
-SELECT e.id, e.status, count(*) FILTER (WHERE a.status = 'unknown') AS doubts FROM executions e
+SELECT e.id, e.status, count(*) FILTER (WHERE a.status = 'unknown') AS doubts,
+       max(a.finished_at) FILTER (WHERE a.key = 'call') AS called
+  FROM executions e
   LEFT JOIN action_executions a ON a.tenant_id = e.tenant_id AND a.execution_id = e.id
  WHERE e.trigger_id = $1 GROUP BY e.tenant_id, e.id
 """

@@ -17,7 +17,7 @@ import asyncpg
 
 from libs.common.clock import new_id
 from tests.e2e.chaos.broker import DEAD, purge
-from tests.e2e.chaos.load import CALLS, Load, check, load
+from tests.e2e.chaos.load import CALLS, CALLS_PER_SECOND, Load, check, load
 from tests.e2e.installation import Installation
 
 SEEDS = [int(seed) for seed in os.environ.get("SIGNALBOX_CHAOS_SEEDS", "1").split(",")]
@@ -32,8 +32,8 @@ _OPEN = "SELECT EXISTS (SELECT FROM executions WHERE finished_at IS NULL AND id 
 
 @dataclass(slots=True)
 class Day:
-    """`planted`: messages that belong to the dead letters; `known_errors`: what services may log; `figures`: what came
-    of it, once it is over.
+    """`planted`: messages that belong to the dead letters; `one_clock` and `frozen`: see `Seen`; `known_errors`: what
+    services may log; `figures`: what came of it, once it is over.
     """
 
     running: Installation
@@ -43,6 +43,7 @@ class Day:
     rng: random.Random
     planted: int = 0
     one_clock: bool = True
+    frozen: bool = False
     known_errors: Collection[str] = ()
     figures: dict[str, int] = field(default_factory=dict[str, int])
     recoveries: list[asyncio.Task[float]] = field(default_factory=list[asyncio.Task[float]])
@@ -73,12 +74,17 @@ class Day:
 
 @asynccontextmanager
 async def bad_day(
-    running: Installation, say: Callable[[str], None], name: str, seed: int, calls: int = CALLS
+    running: Installation,
+    say: Callable[[str], None],
+    name: str,
+    seed: int,
+    calls: int = CALLS,
+    per_second: float = CALLS_PER_SECOND,
 ) -> AsyncGenerator[Day]:
     """Whatever the block does, it does under load. After it every law holds, and `say` is told the figures."""
     await purge(running.rabbitmq.url, DEAD)  # no dead letter is of an earlier day
     slug = re.sub("[^a-z0-9]+", "-", f"{name} {seed}".lower()).strip("-")
-    async with load(running, slug, calls) as made:
+    async with load(running, slug, calls, per_second=per_second) as made:
         day = Day(running, name, seed, made, random.Random(seed))
         try:
             yield day
@@ -88,6 +94,8 @@ async def bad_day(
         finally:
             for task in day.recoveries:
                 task.cancel()
-    day.figures = await check(running, made, day.known_errors, planted=day.planted, one_clock=day.one_clock)
+    day.figures = await check(
+        running, made, day.known_errors, planted=day.planted, one_clock=day.one_clock, frozen=day.frozen
+    )
     figures = ", ".join(f"{value} {what}" for what, value in day.figures.items())
     say(f"{name}: seed {seed}, {figures}, recovered in {recovery:.1f} s")

@@ -2,16 +2,24 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import aio_pika
 import asyncpg
 import msgspec
+import pytest
+import redis.asyncio
 
+from libs.common.bus.amqp import AmqpBus
 from libs.common.clock import new_id
 from libs.common.db.accepting import insert_accepted
 from libs.common.db.pool import Connection, Database
-from tests.e2e.chaos.invariants import FOREIGN, LAWS, SHOWN, Seen, broken_laws, watch
+from tests.e2e.chaos.broker import channel, count
+from tests.e2e.chaos.invariants import FOREIGN, LAWS, SHOWN, Seen, broken_laws
+from tests.e2e.chaos.witness import watch
+from tests.e2e.elsewhere import found_elsewhere
 from tests.factories import (
     action_row,
     call_row,
@@ -21,6 +29,8 @@ from tests.factories import (
     make_workflow,
     new_execution,
 )
+from tests.servers import RabbitMQ
+from tests.waiting import until
 
 CALL = {"key": "call", "type": "http_request", "retry": {"max_attempts": 2}, "config": {"url": "http://example.com"}}
 SAY = {"key": "say", "type": "log", "config": {"message": "hello"}}
@@ -189,6 +199,67 @@ async def test_an_effect_of_an_execution_that_nobody_knows_is_noticed(database: 
         assert set(await broken_laws(connection, more)) == {
             "no effect without its record, nor more often than on record"
         }
+
+
+_DOUBT = f"UPDATE action_executions SET status = 'unknown' {_CALLED} AND attempt = 1 AND key = 'call'"
+
+
+async def test_who_stood_still_may_send_late_what_is_in_doubt_and_nothing_else(database: Database) -> None:
+    law = "nothing that completed was done again"
+    async with database.connection() as connection:
+        late = SEEN_OTHERWISE[law](await make_world(connection))
+        frozen = msgspec.structs.replace(late, frozen=True)
+        assert set(await broken_laws(connection, frozen)) == {law}
+        await connection.execute(_DOUBT)
+        assert law not in await broken_laws(connection, frozen)
+        assert law in await broken_laws(connection, late)
+
+
+HIDDEN = "canary-of-a-secret-0c51d7"
+_KEPT = {
+    "string": ("SET", "k", HIDDEN * 9),
+    "key": ("SET", HIDDEN, "v"),
+    "list": ("RPUSH", "k", "v", HIDDEN),
+    "set": ("SADD", "k", "v", HIDDEN),
+    "sorted set": ("ZADD", "k", "1", HIDDEN),
+    "field": ("HSET", "k", HIDDEN, "v"),
+    "hash": ("HSET", "k", "f", HIDDEN),
+    "stream": ("XADD", "k", "*", "f", HIDDEN),
+}
+
+
+@pytest.mark.parametrize("how", _KEPT)
+async def test_a_secret_in_redis_is_noticed(tmp_path: Path, redis_url: str, how: str) -> None:
+    async with redis.asyncio.from_url(redis_url) as client:
+        await client.set("other", "v" * 100)
+        assert await found_elsewhere(tmp_path, redis_url, [HIDDEN]) == set()
+        await client.execute_command(*_KEPT[how])  # pyright: ignore[reportUnknownMemberType]
+        assert [text for _, text in await found_elsewhere(tmp_path, redis_url, ["v2", HIDDEN])] == [HIDDEN]
+
+
+@pytest.mark.parametrize("where", ["stored", "dead letter", "header", "taken"])
+async def test_a_secret_on_the_bus_is_noticed(rabbitmq: RabbitMQ, redis_url: str, where: str) -> None:
+    """In the queues as the product declares them."""
+    name, hidden = f"test-{new_id().hex}", f"canary-{new_id().hex}"
+    bus = AmqpBus(rabbitmq.url, name)
+    await bus.connect()
+    assert await found_elsewhere(rabbitmq.data, redis_url, [hidden]) == set()
+    async with channel(rabbitmq.url) as made:
+        message = aio_pika.Message(hidden.encode(), delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+        if where == "header":
+            message.body, message.headers = b"x", {"x": hidden}
+        await made.default_exchange.publish(message, routing_key=f"{name}.ready")
+        if where in ("dead letter", "taken"):
+            taken = await (await made.get_queue(f"{name}.ready")).get(timeout=10)
+            await (taken.reject() if where == "dead letter" else taken.ack())
+    if where == "dead letter":
+        await until(lambda: _is_there(rabbitmq.url, f"{name}.dead"))
+    assert {text for _, text in await found_elsewhere(rabbitmq.data, redis_url, [hidden])} == {hidden}
+    await bus.close()
+
+
+async def _is_there(url: str, queue: str) -> bool:
+    return await count(url, queue) == 1
 
 
 def test_every_law_is_shown_to_be_one() -> None:

@@ -44,6 +44,7 @@ SELECT tenant_id, gen_random_uuid(), workflow_id, 'more' || n, type,
   FROM triggers, generate_series(1, $1::int) n,
        LATERAL (SELECT date_trunc('milliseconds', next_run_at + make_interval(secs => $2::float8 * n / $1)) AS at) x
 """
+_LAGS = "SELECT EXISTS (SELECT FROM triggers WHERE next_run_at < now() - make_interval(secs => $1)) AS lags"
 _STOP = "UPDATE triggers SET next_run_at = NULL"
 _IS_OPEN = """
 SELECT EXISTS (SELECT FROM schedule_gaps) OR EXISTS (SELECT FROM schedule_runs WHERE waits)
@@ -83,6 +84,7 @@ async def test_every_slot_stands_in_the_ledger_once_and_the_executions_are_those
         await tenant.make("/workflows", {"name": "ticking", "triggers": [tick], "actions": [log]})
         await running.fetch(_MULTIPLY, SCHEDULES - 1, float(PERIOD_SECONDS))
         await bad_days(running)
+        await until(lambda: nobody_lags(running), 240)
         await running.fetch(_STOP)
 
         async def all_is_done() -> bool:
@@ -99,6 +101,11 @@ async def test_every_slot_stands_in_the_ledger_once_and_the_executions_are_those
         (least,) = await running.fetch(_LEAST)
         assert least["slots"] >= (SECONDS + sum(JUMPS)) // PERIOD_SECONDS - 2
         assert sum(outcomes.values()) >= SCHEDULES * least["slots"]
+
+
+async def nobody_lags(running: Installation) -> bool:
+    """Every schedule has its slots up to the last one: a machine at its limit takes its time to catch up."""
+    return not (await running.fetch(_LAGS, float(PERIOD_SECONDS)))[0]["lags"]
 
 
 async def bad_days(running: Installation) -> None:

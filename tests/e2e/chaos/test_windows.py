@@ -5,13 +5,10 @@ windows are right again within ten seconds.
 import asyncio
 from collections.abc import AsyncIterator
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
-from libs.common.cache.line import Line
-from libs.common.cache.redis_outstanding import RedisOutstanding
-from libs.common.db.dispatching import count_outstanding
+from tests.e2e.chaos.counts import RIGHT_SECONDS, Counts
 from tests.e2e.chaos.load import CALLS, OUTAGE_SECONDS, check, load
 from tests.e2e.installation import Installation, installation
 from tests.waiting import until
@@ -22,7 +19,6 @@ pytestmark = [
 
 WINDOW = 10
 DISPATCHED = "signalbox_dispatched_total"
-_RIGHT_SECONDS = 60.0
 _ON_THE_WAY = 5
 """Begun or ended between the two looks, and told twenty times a second."""
 
@@ -34,47 +30,18 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ins
         yield made
 
 
-class Counts:
-    """What Redis says that tenants have outstanding, and what PostgreSQL knows."""
-
-    def __init__(self, running: Installation) -> None:
-        self._running, self._url = running, running.environment["SIGNALBOX_REDIS_URL"]
-
-    async def are_right(self) -> bool:
-        counted, known = await self._look()
-        return counted is not None and known > 0 and abs(counted - known) <= _ON_THE_WAY
-
-    async def are_zero(self) -> bool:
-        return await self._look() == (0, 0)
-
-    async def empty(self) -> None:
-        """Redis has forgotten all."""
-        line = Line(self._url)
-        await line.ask([("FLUSHALL",)], 5.0)
-        await line.close()
-
-    async def _look(self) -> tuple[int | None, int]:
-        redis, database = RedisOutstanding(self._url), await asyncpg.connect(self._running.dsn)
-        try:
-            heard, known = await redis.all(), await count_outstanding(database)
-            return None if heard is None else sum(heard.of.values()), sum(known.values())
-        finally:
-            await redis.close()
-            await database.close()
-
-
 async def test_redis_killed_emptied_and_started_again_under_load(running: Installation) -> None:
-    counts = Counts(running)
+    counts = Counts(running, _ON_THE_WAY)
     async with load(running, "noisy", CALLS) as calls:
         await calls.reached(0.2)
-        await until(counts.are_right, _RIGHT_SECONDS)
+        await until(counts.are_right, RIGHT_SECONDS)
         await running.valkey.stop()
         await asyncio.sleep(OUTAGE_SECONDS)  # an outage is a length of time
         await running.valkey.start()  # it keeps nothing on disk
-        await until(counts.are_right, _RIGHT_SECONDS)
+        await until(counts.are_right, RIGHT_SECONDS)
         await counts.empty()
-        await until(counts.are_right, _RIGHT_SECONDS)
+        await until(counts.are_right, RIGHT_SECONDS)
     figures = await check(running, calls)
     assert (calls.refused, calls.unanswered, figures["accepted"]) == (set(), set(), calls.sent)
     assert await running.metric("scheduler", DISPATCHED) > calls.sent / 4, "most of it had to wait for its turn"
-    await until(counts.are_zero, _RIGHT_SECONDS)
+    await until(counts.are_zero, RIGHT_SECONDS)

@@ -8,7 +8,9 @@ import msgspec
 
 from tests.e2e.chaos.broker import BULK, DEAD, READY, count
 from tests.e2e.chaos.footprint import bounded, check_logs
-from tests.e2e.chaos.invariants import Seen, broken_laws, watch
+from tests.e2e.chaos.invariants import Seen, broken_laws
+from tests.e2e.chaos.witness import watch
+from tests.e2e.elsewhere import found_elsewhere
 from tests.e2e.installation import Installation
 from tests.waiting import until
 
@@ -41,6 +43,8 @@ async def laws_hold(running: Installation, seen: Seen, known_errors: Collection[
     finally:
         await connection.close()
     assert broken == {}, broken
+    redis_url = running.environment["SIGNALBOX_REDIS_URL"]
+    assert await found_elsewhere(running.rabbitmq.data, redis_url, seen.secrets) == set()
     bounded(running)
     check_logs(running, [*seen.secrets, *seen.canaries.values()], known_errors)
 

@@ -1,8 +1,8 @@
 """What a release expects of a database and of the bus, kept as a file, so that later code can be held to it without the
 release's own code at hand: its statements, columns and guards, and the messages that it writes.
 
-`python -m tests.integration.db.release` keeps the present state as `releases/VERSION.json`. That is done when a version
-is released, never to make a test pass.
+`python -m tests.integration.db.release` keeps the present state as `releases/VERSION.json`, and the code as
+`releases/VERSION.tar.xz` (`release_code.py`). That is done when a version is released, never to make a test pass.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from libs.common.db.migrate import migrate
 from libs.common.db.pool import Connection
 from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.version import __version__
+from tests.integration.db.release_code import keep_code
 from tests.integration.db.statements import statements
 
 FOLDER = Path(__file__).resolve().parent / "releases"
@@ -137,3 +138,4 @@ async def keep() -> Path:
 
 if __name__ == "__main__":
     print(asyncio.run(keep()))
+    print(keep_code(__version__))
