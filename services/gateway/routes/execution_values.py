@@ -30,7 +30,7 @@ async def show_value(request: AnyRequest, execution_id: FromPath[UUID], name: Fr
 
 @get(
     "/executions/{execution_id:uuid}/values/actions/{position:int}/{iteration:int}/{attempt:int}/{name:str}",
-    responses=problems(400, 403, 404) | answers(Any), summary="Read a value of an attempt",
+    responses=problems(400, 403, 404, 422) | answers(Any), summary="Read a value of an attempt",
 )  # fmt: skip
 async def show_attempt_value(
     request: AnyRequest,

@@ -50,6 +50,7 @@ async def test_answers_that_are_no_struct_are_described(world: World) -> None:
         assert content["application/json"]["schema"].keys() == {"$ref"}
     values = [one["get"] for path, one in paths.items() if "/values/" in path]
     assert [one["responses"]["200"]["content"]["application/json"]["schema"] for one in values] == [{}, {}]
+    assert all("422" in one["responses"] for one in values)  # for a name that no value has
 
 
 async def test_the_page_needs_no_internet(world: World) -> None:
