@@ -12,11 +12,12 @@ from pathlib import Path
 
 import uvloop
 
-from bench import actions, e2e, fairness, ingress, rls, scale, scheduler, up
+from bench import actions, e2e, fairness, ingress, rls, scale, scheduler, traces, up
 
 PARTS: Mapping[str, Callable[[Path], Awaitable[dict[str, float]]]] = {
     "e2e": e2e.measure, "actions": actions.measure, "ingress": ingress.measure, "scheduler": scheduler.measure,
-    "fairness": fairness.measure, "rls": rls.measure, "scale": scale.measure, "up": up.measure,
+    "fairness": fairness.measure, "rls": rls.measure, "scale": scale.measure, "traces": traces.measure,
+    "up": up.measure,
 }  # fmt: skip
 
 

@@ -89,7 +89,9 @@ async def installation(folder: Path, environment: Mapping[str, str]) -> AsyncGen
     async with AsyncExitStack() as stack:
         for service in services.values():
             stack.push_async_callback(service.stop)
-            await service.start()
+            service.launch()
+        for service in services.values():
+            await service.ready()
         yield Installation(environment["SIGNALBOX_DATABASE_URL"], environment["SIGNALBOX_BUS_URL"], services)
 
 

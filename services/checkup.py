@@ -1,6 +1,6 @@
 """`signalbox doctor`: what is stuck, as lines for people, and mended if asked."""
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from libs.common.bus.connect import make_bus
 from libs.common.bus.protocol import Bus
 from libs.common.clock import SystemClock

@@ -4,16 +4,19 @@ A copy of the migrated template costs PostgreSQL six hundred files each time; em
 A database whose structure, statistics or settings a test has changed is not emptied but dropped.
 """
 
-import asyncio
 import os
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from libs.common.db.migrate import migrate
 from libs.common.db.pool import Connection
+from tests.waiting import until
 
 _TEMPLATE = "signalbox_template"
+_LEAVING_SECONDS = 20.0
+"""So long a connection that was closed may take to be gone from the server."""
 
 _USERS = """
 SELECT coalesce(string_agg(application_name, ', '), '') FROM pg_stat_activity
@@ -112,12 +115,15 @@ async def execute(dsn: str, statement: str) -> None:
 
 async def _users_of(connection: Connection) -> str:
     """Others than this one, after those that are just closing had time to."""
-    users = await connection.fetchval(_USERS)
-    for _ in range(100):
-        if users == "":
-            break
-        await asyncio.sleep(0.02)
+    users = ""
+
+    async def is_alone() -> bool:
+        nonlocal users
         users = await connection.fetchval(_USERS)
+        return users == ""
+
+    with suppress(TimeoutError):
+        await until(is_alone, _LEAVING_SECONDS)
     return users
 
 

@@ -11,7 +11,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -24,25 +24,47 @@ MARK = "SIGNALBOX_TEST_RUN"
 
 _PORTS = range(20_000, 32_000)
 """Below what Linux gives to outgoing connections, so that a port stays free while its server is down."""
+_BLOCK = 100
 
 _PROGRAMS = ("/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", "/usr/local/sbin")
 """Where the real programs may be. Not Debian's /usr/sbin: those insist on running as the user rabbitmq."""
 
 _AMQP_GREETING = b"AMQP\x00\x00\x09\x01"
 _RABBITMQ_START_SECONDS = 60.0
-_SERVICE_START_SECONDS = 30.0
+_SERVICE_START_SECONDS = 60.0
+
+
+def _claimed_ports() -> Iterator[int]:
+    """Ports that no other process gets from here: a block of them is for the one that has bound the first of them for
+    datagrams, as long as it lives. (Chosen by chance alone, two choose the same one day: seconds lie between choosing
+    and listening.)
+    """
+    for first in random.SystemRandom().sample(_PORTS[::_BLOCK], len(_PORTS) // _BLOCK):
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        if _is_bound(claim, first):
+            claim.detach()  # open as long as this process lives
+            yield from range(first, first + _BLOCK)
+        claim.close()
+
+
+_claimed = _claimed_ports()
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    while True:
-        port = random.choice(_PORTS)
+    """A port of the loopback interface that nobody listens on, and that is given once."""
+    for port in _claimed:
         with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+            if _is_bound(probe, port):
+                return port
+    raise OSError("All ports for tests are taken.")
+
+
+def _is_bound(made: socket.socket, port: int) -> bool:
+    try:
+        made.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def find_rabbitmq() -> Path | None:
@@ -187,15 +209,23 @@ class ServiceProcess:
     """`signalbox NAME` as a process of its own; can be killed and started again on the same port."""
 
     def __init__(
-        self, name: str, env: Mapping[str, str], folder: Path, args: Sequence[str] = (), port: int | None = None
+        self,
+        name: str,
+        env: Mapping[str, str],
+        folder: Path,
+        args: Sequence[str] = (),
+        port: int | None = None,
+        *,
+        code: Path = ROOT,
     ) -> None:
         """`env`: its SIGNALBOX_… settings, all of them; `folder`: where `NAME-PORT.log` goes; `args`: further ones;
-        `port`: a free one, unless it is told here because something must know it before.
+        `port`: a free one, unless it is told here because something must know it before; `code`: where its `libs` and
+        `services` are, which may be those of another release.
         """
-        self.name, self.port = name, port or free_port()
+        self.name, self.port, self._code = name, port or free_port(), code
         self.log = folder / f"{name}-{self.port}.log"
         foreign = {key: value for key, value in os.environ.items() if not key.startswith("SIGNALBOX_")}
-        self._env = {**foreign, **env, MARK: os.environ.get(MARK, "")}
+        self._env = {**foreign, **env, MARK: os.environ.get(MARK, ""), "PYTHONPATH": str(code)}
         self._argv = [sys.executable, "-m", "services.cli", name, "--port", str(self.port), *args]
         self._process: ChildProcess | None = None
 
@@ -223,7 +253,7 @@ class ServiceProcess:
     def launch(self) -> None:
         """Start it without waiting."""
         assert not self.alive
-        self._process = ChildProcess(f"signalbox {self.name}", self._argv, log=self.log, env=self._env, cwd=ROOT)
+        self._process = ChildProcess(f"signalbox {self.name}", self._argv, log=self.log, env=self._env, cwd=self._code)
         self._process.start()
 
     async def ready(self) -> None:

@@ -7,20 +7,20 @@ was answered with 202 runs, and it runs once, because taking an execution is a c
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from itertools import islice
 from uuid import UUID
 
 import msgspec
 import structlog
 
-from libs.common.bus.messages import Ready, ReadyBatch, encode
+from libs.common.announce import Announcer
+from libs.common.bus.messages import SNAPSHOT_BYTES, Ready, Snapshot, encode_snapshot
 from libs.common.bus.protocol import Bus
 from libs.common.clock import new_id
-from libs.common.db.accepting import CallRow, ExecutionRow, insert_accepted
+from libs.common.db.accepting import CallRow, ExecutionRow, Place, Started, insert_accepted
 from libs.common.db.deliveries import Delivery, claim_deliveries, find_deliveries
-from libs.common.db.dispatching import Ticket
-from libs.common.db.events import EventIdTaken, RaisedEvent, Started, raise_events
+from libs.common.db.events import EventIdTaken, RaisedEvent, raise_events
 from libs.common.db.group_commit import GroupCommit
 from libs.common.db.idempotency import claim_key
 from libs.common.db.pool import Connection, Database
@@ -29,36 +29,16 @@ from libs.common.domain.events import NewEvent
 from libs.common.domain.fairness import Lane
 from libs.common.errors import IdempotencyMismatch, Unavailable
 from libs.common.telemetry import metrics
-from libs.common.telemetry.spans import around, is_on
+from libs.common.telemetry.spans import around
 from libs.common.windows import Windows
 
 _ACCEPT = "accept"
-_BATCH_ITEMS = 64
-"""Executions in one message: enough to spread its cost, few enough to share a flood between executors."""
-SNAPSHOT_BYTES = 16_384
-"""A larger input is not carried by the message; the executor reads it from its row."""
 _RAISES_TOGETHER = 64
 """Requests that raise events in one commit: each event may start hundreds of executions."""
 _MANY_EVENTS = 8
 """A request with more of them is written by itself and after others like it: what it starts may be thousands."""
-_PUBLISHES_UNDER_WAY = 64
-"""With so many unconfirmed the bus is in trouble: further ones are left to the sweep."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Snapshot(msgspec.Struct, frozen=True, array_like=True):
-    """What the executor needs of a fresh execution, carried by the message so that the row need not be read."""
-
-    trigger_id: UUID | None
-    trigger_key: str
-    trigger_type: str
-    input: bytes
-    actor: str | None = None
-
-
-encode_snapshot = msgspec.msgpack.Encoder().encode
-decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
 
 
 class NewExecution(msgspec.Struct, frozen=True):
@@ -82,21 +62,17 @@ class NewExecution(msgspec.Struct, frozen=True):
         """The same, caused at that place of its trace."""
         return self if place == self.traceparent else msgspec.structs.replace(self, traceparent=place)
 
-    def row(self) -> ExecutionRow:
+    def started(self, lane: Lane | None = None) -> Started:
         """As it is stored."""
-        return ExecutionRow(
+        row = ExecutionRow(
             self.tenant_id, self.id, self.workflow_id, self.version, self.trigger_id, self.trigger_type,
-            self.input.decode(), self.actor, self.traceparent, self.priority,
+            self.input.decode(), self.actor, self.traceparent, self.priority, lane,
         )  # fmt: skip
+        return Started(row, self.trigger_key)
 
-    def ready(self) -> Ready:
-        """As it is announced."""
-        snapshot = b""
-        if len(self.input) <= SNAPSHOT_BYTES:
-            snapshot = encode_snapshot(
-                Snapshot(self.trigger_id, self.trigger_key, self.trigger_type, self.input, self.actor)
-            )
-        return Ready(self.tenant_id, self.id, 0, self.workflow_id, self.version, snapshot, self.traceparent)
+    def row(self) -> ExecutionRow:
+        """The row of it, not placed yet."""
+        return self.started().row
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -209,14 +185,17 @@ class Acceptor:
         with around(_ACCEPT, new.traceparent) as span:
             span.note_ids(tenant=new.tenant_id, execution=new.id)
             new = new.at(span.place)
-            async with self._database.for_tenant(new.tenant_id).transaction() as connection:
-                known_hash, execution_id = await claim_key(connection, new.tenant_id, key, request_hash, new.id)
-                if known_hash != request_hash:
-                    raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
-                if execution_id != new.id:
-                    return execution_id, True
-                await insert_accepted(connection, [new.row()])
-        self._announcer.announce([new.ready()])
+            database = self._database.for_tenant(new.tenant_id)
+            with self._announcer.placing() as place:
+                async with database.transaction() as connection:
+                    known_hash, execution_id = await claim_key(connection, new.tenant_id, key, request_hash, new.id)
+                    if known_hash != request_hash:
+                        raise IdempotencyMismatch("This Idempotency-Key was used with another request.")
+                    if execution_id != new.id:
+                        return execution_id, True
+                    started = new.started(place(new.tenant_id))
+                    await insert_accepted(connection, [started.row])
+        self._announce([started])
         return new.id, False
 
     async def raise_events(self, events: Sequence[NewEvent]) -> list[RaisedEvent]:
@@ -234,7 +213,7 @@ class Acceptor:
 
     def announce_raised(self, raised: Sequence[RaisedEvent]) -> None:
         """Tell the executors, in the background, what events have started, once that is committed."""
-        self._announcer.announce([_ready(started) for event in raised for started in event.started])
+        self._announce([started for event in raised for started in event.started])
 
     async def accept_within(self, connection: Connection, new: Sequence[NewExecution]) -> None:
         """The executions are part of the caller's transaction; call `announce` after its commit."""
@@ -242,7 +221,7 @@ class Acceptor:
 
     def announce(self, new: Sequence[NewExecution]) -> None:
         """Tell the executors, in the background, of executions that are committed."""
-        self._announcer.announce([execution.ready() for execution in new])
+        self._announce([execution.started() for execution in new])
 
     def announce_known(self, items: Sequence[Ready]) -> None:
         """Tell the executors, in the background, of executions that have a past: they read it from the rows."""
@@ -262,30 +241,39 @@ class Acceptor:
         await self._large_raises.close()
         await self._announcer.close()
 
+    def _announce(self, started: Sequence[Started]) -> None:
+        """What was placed goes there; what was not is placed now."""
+        self._announcer.announce([ready_of(one) for one in started if one.row.lane is None])
+        placed = [(ready_of(one), lane) for one in started if (lane := one.row.lane) not in (None, Lane.HELD)]
+        held = [one.row.tenant_id for one in started if one.row.lane is Lane.HELD]
+        self._announcer.announce_placed(placed, held)
+
     async def _write(self, batch: Sequence[_Entry]) -> Sequence[None]:
         new = [entry.execution for entry in batch if entry.execution is not None]
         calls = [entry.call for entry in batch if entry.call is not None]
-        async with self._database.connection() as connection:
-            await insert_accepted(connection, [execution.row() for execution in new], calls)
-        self.announce(new)
+        with self._announcer.placing() as place:
+            started = [execution.started(place(execution.tenant_id)) for execution in new]
+            async with self._database.connection() as connection:
+                await insert_accepted(connection, [one.row for one in started], calls)
+        self._announce(started)
         return [None] * len(batch)
 
     async def _take(self, batch: Sequence[Arrival]) -> list[UUID]:
-        async with self._database.transaction() as connection:
-            ids, first, raised = await _store_arrivals(connection, batch)
-        self.announce(first)
-        self.announce_raised(raised)
+        with self._announcer.placing() as place:
+            async with self._database.transaction() as connection:
+                ids, started = await _store_arrivals(connection, batch, place)
+        self._announce(started)
         return ids
 
     async def _deliver(self, batch: Sequence[Spooled]) -> list[None]:
-        async with self._database.transaction() as connection:
-            known = await known_calls(connection, [(one.row.tenant_id, one.row.id) for one in batch])
-            fresh = [one for one in batch if one.row.id not in known]
-            arrivals = [one.arrival for one in fresh if one.arrival is not None]
-            _, first, raised = await _store_arrivals(connection, arrivals)
-            await insert_accepted(connection, [], [one.call for one in fresh if one.call is not None])
-        self.announce(first)
-        self.announce_raised(raised)
+        with self._announcer.placing() as place:
+            async with self._database.transaction() as connection:
+                known = await known_calls(connection, [(one.row.tenant_id, one.row.id) for one in batch])
+                fresh = [one for one in batch if one.row.id not in known]
+                arrivals = [one.arrival for one in fresh if one.arrival is not None]
+                _, started = await _store_arrivals(connection, arrivals, place)
+                await insert_accepted(connection, [], [one.call for one in fresh if one.call is not None])
+        self._announce(started)
         return [None] * len(batch)
 
     async def _note(self, batch: Sequence[CallAnswer]) -> Sequence[None]:
@@ -295,8 +283,9 @@ class Acceptor:
 
     async def _raise(self, batch: Sequence[Sequence[NewEvent]]) -> list[list[RaisedEvent] | EventIdTaken]:
         try:
-            async with self._database.transaction() as connection:
-                raised = await raise_events(connection, [event for events in batch for event in events])
+            with self._announcer.placing() as place:
+                async with self._database.transaction() as connection:
+                    raised = await raise_events(connection, [event for events in batch for event in events], place)
         except EventIdTaken as error:
             return [error] if len(batch) == 1 else await self._raise_apart(batch, error)
         self.announce_raised(raised)
@@ -319,16 +308,17 @@ class Acceptor:
 
 
 async def _store_arrivals(
-    connection: Connection, arrivals: Sequence[Arrival]
-) -> tuple[list[UUID], list[NewExecution], list[RaisedEvent]]:
-    """The calls are on record: the execution that each stands for, those that are new, and what events did."""
+    connection: Connection, arrivals: Sequence[Arrival], place: Place
+) -> tuple[list[UUID], list[Started]]:
+    """The calls are on record: the execution that each stands for, and what is new, by their events too."""
     held = await claim_deliveries(connection, [one.claim for one in arrivals if one.claim is not None])
     ids = [one.execution.id if one.claim is None else held[one.claim.key] for one in arrivals]
     first = [one for one, held_id in zip(arrivals, ids, strict=True) if one.execution.id == held_id]
-    raised = await raise_events(connection, [one.event for one in first if one.event is not None])
+    raised = await raise_events(connection, [one.event for one in first if one.event is not None], place)
     calls = [_as_taken(one, held_id) for one, held_id in zip(arrivals, ids, strict=True)]
-    await insert_accepted(connection, [one.execution.row() for one in first], calls)
-    return ids, [one.execution for one in first], raised
+    started = [one.execution.started(place(one.execution.tenant_id)) for one in first]
+    await insert_accepted(connection, [one.row for one in started], calls)
+    return ids, started + [one for event in raised for one in event.started]
 
 
 def _at(event: NewEvent, place: str) -> NewEvent:
@@ -347,66 +337,11 @@ def _as_taken(arrival: Arrival, execution_id: UUID) -> CallRow:
     return msgspec.structs.replace(arrival.call, outcome="duplicate", execution_id=execution_id)
 
 
-def _ready(started: Started) -> Ready:
-    row = started.row
-    new = NewExecution(
-        row.tenant_id, row.workflow_id, row.version, row.trigger_id, started.trigger_key, row.trigger_type,
-        row.input.encode(), row.actor, row.traceparent, row.priority, row.id,
-    )  # fmt: skip
-    return new.ready()
-
-
-class Announcer:
-    """Publishes what is ready, in the background and in batches. A failure is left to the sweep, which is never far.
-
-    What is beyond its tenant's window is held back instead. Without `windows` nobody has one.
-    """
-
-    def __init__(self, bus: Bus, windows: Windows | None = None) -> None:
-        self._bus, self._windows = bus, windows
-        self._publishing: set[asyncio.Task[None]] = set()
-
-    def announce(self, items: Sequence[Ready]) -> None:
-        """Put these on the bus soon, as far as their tenants' windows go; returns at once."""
-        if self._windows is None or not items:
-            self._start(items, bulk=False)
-            return
-        lanes: dict[Lane, list[Ready]] = {Lane.PROMPT: [], Lane.BULK: [], Lane.HELD: []}
-        for item in items:
-            lanes[self._windows.place(item.tenant_id)].append(item)
-        self._start(lanes[Lane.PROMPT], bulk=False)
-        self._start(lanes[Lane.BULK], bulk=True)
-        self._windows.hold([Ticket(item.tenant_id, item.execution_id, item.epoch) for item in lanes[Lane.HELD]])
-
-    def announce_bulk(self, items: Sequence[Ready]) -> None:
-        """Put these, whose turn it is, on the bus soon; returns at once."""
-        self._start(items, bulk=True)
-
-    def _start(self, items: Sequence[Ready], *, bulk: bool) -> None:
-        if not items or len(self._publishing) >= _PUBLISHES_UNDER_WAY:
-            return
-        task = asyncio.get_running_loop().create_task(self._publish(items, bulk))
-        self._publishing.add(task)
-        task.add_done_callback(self._publishing.discard)
-
-    async def close(self) -> None:
-        """What is under way is confirmed or given up."""
-        if self._publishing:
-            await asyncio.gather(*self._publishing)
-
-    async def _publish(self, items: Sequence[Ready], bulk: bool) -> None:
-        with ExitStack() as traced:
-            if is_on():
-                items = [_sent(traced, item) for item in items]
-            batches = [items[start : start + _BATCH_ITEMS] for start in range(0, len(items), _BATCH_ITEMS)]
-            try:
-                await self._bus.publish([encode(ReadyBatch(items=tuple(batch))) for batch in batches], bulk=bulk)
-            except Unavailable as error:
-                _log.debug("announcement left to the sweep", executions=len(items), reason=error.detail)
-
-
-def _sent(traced: ExitStack, item: Ready) -> Ready:
-    """The item at the place of its own publishing, which lasts as long as `traced`."""
-    span = traced.enter_context(around("publish", item.traceparent, "producer"))
-    span.note_ids(tenant=item.tenant_id, execution=item.execution_id)
-    return msgspec.structs.replace(item, traceparent=span.place)
+def ready_of(started: Started) -> Ready:
+    """An execution as it is announced."""
+    row, snapshot, content = started.row, b"", started.row.input.encode()
+    if len(content) <= SNAPSHOT_BYTES:
+        snapshot = encode_snapshot(
+            Snapshot(row.trigger_id, started.trigger_key, row.trigger_type, content, row.actor)
+        )  # fmt: skip
+    return Ready(row.tenant_id, row.id, 0, row.workflow_id, row.version, snapshot, row.traceparent)

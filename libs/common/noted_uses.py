@@ -6,7 +6,6 @@ process: the time shown is right to the minute, and says in a rotation whether a
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
@@ -14,6 +13,7 @@ import msgspec
 import structlog
 
 from libs.common.errors import Unavailable
+from libs.common.tasks import end_tasks
 
 _log = structlog.get_logger(__name__)
 
@@ -42,10 +42,7 @@ class NotedUses(Generic[Used]):
 
     async def stop(self) -> None:
         """Write what is left, if the database is there."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end_tasks(self._task)
         await self.write()
 
     async def write(self) -> None:

@@ -12,7 +12,7 @@ beyond its window by then are a few.
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
 from uuid import UUID
@@ -76,6 +76,12 @@ class Windows:
     def ended(self, tenant_id: UUID) -> None:
         """An execution of the tenant has ended, or is parked."""
         self._count(tenant_id, -1)
+
+    def are_held(self, tenants: Iterable[UUID]) -> None:
+        """Executions of these tenants are stored as held: those who let go are told of it."""
+        self._marks.update(tenants)
+        if self._task is None or self._task.done():
+            self._wake()
 
     def hold(self, tickets: Sequence[Ticket]) -> None:
         """These wait for their tenants' turn; soon, and if the database is there (else the sweep announces them)."""
@@ -157,9 +163,7 @@ class Windows:
     async def _hold(self, batch: Sequence[Ticket]) -> Sequence[None]:
         async with self._database.connection() as connection:
             await hold_executions(connection, batch)
-        self._marks.update(ticket.tenant_id for ticket in batch)
-        if self._task is None or self._task.done():
-            self._wake()
+        self.are_held(ticket.tenant_id for ticket in batch)
         return [None] * len(batch)
 
 

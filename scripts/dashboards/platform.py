@@ -59,6 +59,36 @@ OVERVIEW = Board(
                 ),
             ],
         ),
+        Row(
+            "Fair dispatch",
+            [
+                graph(
+                    "On the bus or running, and the budget",
+                    Query("max(signalbox_dispatch_outstanding)", "outstanding"),
+                    Query("max(signalbox_dispatch_budget)", "budget of all tenants"),
+                    text="At its budget the installation needs more executors, or a larger SIGNALBOX_RUN_BUDGET.",
+                ),
+                graph(
+                    "The fullest window of a tenant",
+                    "max(signalbox_dispatch_window_use_max)",
+                    unit="percentunit",
+                    text="At 100 % what is more of that tenant waits for its turn.",
+                ),
+                graph(
+                    "Waiting for their tenants' turn",
+                    Query("max(signalbox_dispatch_held_executions)", "executions"),
+                    Query("max(signalbox_dispatch_held_tenants)", "tenants"),
+                    Query("max(signalbox_dispatch_held_with_room)", "tenants for whom there is room"),
+                ),
+                graph("Longest wait for a turn", "max(signalbox_dispatch_held_age_seconds)", unit="s"),
+                graph(
+                    "Let go",
+                    rate("signalbox_dispatched_total", legend="executions a second"),
+                    unit="ops",
+                ),
+                graph("Messages by lane", rate("signalbox_bus_published_total", "lane"), unit="ops", stacked=True),
+            ],
+        ),
         Row("API", http("gateway")),
         Row(
             "Processes",
@@ -102,6 +132,13 @@ TENANT = Board(
                     unit="s",
                 ),
                 graph("Backlog", Query(f"max(signalbox_tenant_backlog{_OF})", "ready, not taken")),
+                graph(
+                    "Window",
+                    Query(f"max(signalbox_tenant_outstanding{_OF})", "on the bus or running"),
+                    Query(f"max(signalbox_tenant_window{_OF})", "window"),
+                    Query(f"max(signalbox_tenant_held{_OF})", "waiting for its turn"),
+                    text="Told while the tenant has anything under way.",
+                ),
                 graph(
                     "Share of all executions",
                     f"sum(rate(signalbox_tenant_executions_total{_OF}[$__rate_interval]))"

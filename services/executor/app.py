@@ -5,7 +5,7 @@ from uuid import UUID
 
 import structlog
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from libs.common.cache.connect import make_live_feed
 from libs.common.clock import new_id
 from libs.common.domain.expressions import compile_expression

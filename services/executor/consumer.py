@@ -16,8 +16,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from libs.common.accept import decode_snapshot
-from libs.common.bus.messages import Ready, UndecodableMessage, decode
+from libs.common.bus.messages import Ready, UndecodableMessage, decode, decode_snapshot
 from libs.common.bus.protocol import Bus, Consumer, Delivery
 from libs.common.clock import Clock, id_time
 from libs.common.db.executions import load_pending, load_records

@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from libs.common.bus.messages import Ready
 from libs.common.db.executions import wake_due_executions
 from libs.common.db.pool import Database

@@ -21,7 +21,7 @@ import structlog
 
 from libs.common.bus.messages import Ready
 from libs.common.clock import Clock
-from libs.common.db.signals import Signal
+from libs.common.db.signals import Place, Signal
 from libs.common.db.workers import LEASE_SECONDS
 from libs.common.domain.execution import ExecutionStatus, Failure
 from libs.common.domain.pure_actions import ActionFailed
@@ -127,10 +127,11 @@ class Engine:
 
     async def start(self, batch: Sequence[Held]) -> None:
         """Take the executions and run them; returns when each is durably taken, ended or known to be another's."""
-        now, asked = self._clock.now(), _elapsed()
-        items = [(held, self._next_turn(held)) for held in batch if not _asks(held, now)]
+        now, asked = await self._hear_out([held for held in batch if held.has_ties]), _elapsed()
+        items = [(held, self._next_turn(held, now)) for held in batch if not _asks(held, now)]
         if asking := [held for held in batch if _asks(held, now)]:
-            items += [(held, turn or self._next_turn(held)) for held, turn in await self._admission.admit(asking, now)]
+            admitted, then = await self._admission.admit(asking, now), self._clock.now()
+            items += [(held, turn or self._next_turn(held, then)) for held, turn in admitted]
         written = await self._journal.record_all(items, now)
         taken = len(items) - written.count(None)
         metrics.count_claims(taken, len(batch) - taken)
@@ -191,10 +192,9 @@ class Engine:
                 if not turn.local:
                     await self._wait(held, turn.wake_at)
                 held.settle_ended(self._clock.now())
-                if held.has_ties and held.run.is_in_vain(self._clock.now()):
-                    held.told += await self._mailbox.read([(held.tenant_id, held.execution_id)])
-                    held.settle_ended(self._clock.now())  # what has ended meanwhile
-                turn, now = self._next_turn(held), self._clock.now()
+                now = await self._hear_out([held] if held.has_ties else [])
+                held.settle_ended(now)  # what has ended meanwhile
+                turn = self._next_turn(held, now)
                 if turn.end is not None:
                     await held.stop_effects()
                 leaves, asked = turn.end is not None or parks(held, turn, now), _elapsed()
@@ -259,9 +259,21 @@ class Engine:
             )
             return None, Failure("internal", f"the action broke: {type(error).__name__}")
 
-    def _next_turn(self, held: Held) -> Turn:
+    async def _hear_out(self, batch: Sequence[Held]) -> datetime:
+        """The time now. What has waited until then was told all that came, and nothing comes to it any more."""
+        closed: set[Place] = set()
+        while True:
+            now = self._clock.now()
+            places = [place for held in batch for place in held.in_vain(now) if place not in closed]
+            if not places:
+                return now
+            by_id = {held.execution_id: held for held in batch}
+            for signal in await self._mailbox.close(places):
+                by_id[signal.execution_id].told.append(signal)
+            closed.update(places)
+
+    def _next_turn(self, held: Held, now: datetime) -> Turn:
         """What comes next by the machine, and by what somebody wants of the execution meanwhile."""
-        now = self._clock.now()
         signals, held.told = held.told, []
         if held.output_bytes > MAX_RUN_BYTES:
             held.run.broken = _TOO_LARGE

@@ -13,6 +13,7 @@ from libs.common.db.journaling import NOTHING_MORE, Entry, More
 from libs.common.db.local_work import LocalAction
 from libs.common.db.local_writes import LocalWrite
 from libs.common.db.signals import Place
+from libs.common.domain.action_type import ActionKind
 from libs.common.domain.end_events import EndedRun, end_event
 from libs.common.domain.events import next_chain
 from libs.common.domain.execution import ActionStatus, AttemptRecord, ExecutionStatus, Failure
@@ -67,7 +68,7 @@ def unstorable(held: Held, change: ExecutionChange, now: datetime, *, tells_end:
     closing = _latest_rows(held.run.attempts.take_records())
     rows = {(row.position, row.iteration, row.attempt): row for row in (*change.records, *closing)}
     records = [
-        msgspec.structs.replace(
+        row if _was_done_within_the_database(held, row) else msgspec.structs.replace(
             row, status=_ENDED.get(row.status, row.status), finished_at=row.finished_at or now, wake_at=None,
             input=None, output=None, state=None, error=None if row.error is None else error,
         )
@@ -78,6 +79,12 @@ def unstorable(held: Held, change: ExecutionChange, now: datetime, *, tells_end:
         records=records,
     )  # fmt: skip
     return Entry(ended, _more(held, Turn(end=end), ended, now, tells_end))
+
+
+def _was_done_within_the_database(held: Held, row: ActionRow) -> bool:
+    """Whether the values of the record are those of an earlier commit, which its run only tells of once more."""
+    is_local = held.run.program.steps[row.position].kind is ActionKind.LOCAL
+    return is_local and row.status == ActionStatus.COMPLETED and row.state is None
 
 
 def _situation(

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from libs.common.db.journaling import Written
-from libs.common.db.signals import Signal
+from libs.common.db.signals import Place, Signal
 from libs.common.domain.concurrency import KeyOf
 from libs.common.domain.execution import Failure
 from libs.common.domain.run import Run
@@ -68,6 +68,11 @@ class Held:
     def trace_id(self) -> str:
         """As log lines name it; empty without a trace."""
         return self.run.traceparent[3:35]
+
+    def in_vain(self, now: datetime) -> list[Place]:
+        """The places at which it has waited long enough to be told something."""
+        places = self.run.in_vain(now)
+        return [Place(self.tenant_id, self.execution_id, place.position, place.iteration) for place in places]
 
     def settle_ended(self, now: datetime) -> None:
         """Tell the run of every effect that has ended. One that was interrupted is left to the end of the run."""

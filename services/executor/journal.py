@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from libs.common.bus.messages import Ready
 from libs.common.cache.protocol import LiveEvent
 from libs.common.db.children import Started

@@ -10,6 +10,7 @@ import structlog
 from libs.common.db.pool import Database
 from libs.common.db.workers import BEAT_SECONDS, LEASE_SECONDS, beat, retire
 from libs.common.errors import Unavailable
+from libs.common.tasks import end_tasks
 from libs.common.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -29,9 +30,7 @@ class Lease:
 
     async def stop(self) -> None:
         """The worker is gone by its own word, so that what it may still hold is free at once."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
         try:
             async with self._database.connection() as connection:
                 await retire(connection, self._worker)

@@ -13,6 +13,7 @@ import structlog
 from libs.common.db.event_triggers import tenants_on_ends
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
+from libs.common.tasks import end_tasks
 
 _LEAST_SECONDS = 0.25
 
@@ -37,9 +38,7 @@ class EndListeners:
 
     async def stop(self) -> None:
         """Looks no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _keep_looking(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 import asyncio
 
 from libs.common.cache.protocol import LiveFeed
+from libs.common.tasks import end_tasks
 from libs.common.telemetry import states
 
 
@@ -19,9 +20,7 @@ class RedisWatch:
 
     async def stop(self) -> None:
         """Looks no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _keep_looking(self) -> None:
         while True:

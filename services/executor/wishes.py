@@ -11,6 +11,7 @@ from libs.common.db.controlling import wishes_for
 from libs.common.db.pool import Database
 from libs.common.db.signals import signals_of
 from libs.common.errors import Unavailable
+from libs.common.tasks import end_tasks
 from services.executor.engine import Engine
 from services.executor.held import Control
 
@@ -32,9 +33,7 @@ class Wishes:
 
     async def stop(self) -> None:
         """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end_tasks(self._task)
 
     async def _keep_looking(self) -> None:
         while True:

@@ -27,7 +27,7 @@ from libs.common.actions.installed import installed
 from libs.common.parts import Parts
 from libs.common.runtime import AsgiApp, Checks
 from libs.common.telemetry.metrics import observe_http
-from libs.common.telemetry.spans import around_request, traceparent_header
+from libs.common.telemetry.spans import around_request, given_traceparent
 from services.gateway import documents
 from services.gateway.answers import answer_problem, refuse_head, sending
 from services.gateway.auditing import answering
@@ -222,7 +222,8 @@ class _Gateway(Litestar):
 
         request_id = cast("dict[str, Any]", http["state"])["request_id"]
         settings = cast("GatewayParts", self.state["parts"]).settings
-        with around_request("gateway request", traceparent_header(http)) as span:
+        traceparent = given_traceparent(http)
+        with around_request("gateway request", traceparent) as span:
             with (
                 structlog.contextvars.bound_contextvars(request_id=request_id, **_trace_of(span.place)),
                 answering(http, settings.trusted_proxies, request_id) as asked,
@@ -235,4 +236,5 @@ class _Gateway(Litestar):
             span.answered(http["method"], route, status)
         if status in _REFUSED:
             cast("Refusals", self.state["refusals"]).note(asked, status, f"{http['method']} {route}")
-        observe_http("gateway", http["method"], route, status, perf_counter() - started)
+        traceparent = span.place or traceparent
+        observe_http("gateway", http["method"], route, status, perf_counter() - started, traceparent)

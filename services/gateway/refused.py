@@ -6,7 +6,6 @@ many rows can a flood write, whatever it sends. What is not written yet is lost 
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
 from uuid import UUID
 
 import msgspec
@@ -17,6 +16,7 @@ from libs.common.db.audit import PLATFORM, AuditRow, insert_audit_rows, tenants_
 from libs.common.db.pool import Database
 from libs.common.errors import Unavailable
 from libs.common.security.credentials import API_KEY_PREFIX
+from libs.common.tasks import end_tasks
 from services.gateway.auditing import Asked
 
 _KINDS = 20
@@ -61,10 +61,7 @@ class Refusals:
 
     async def close(self) -> None:
         """Write what is left, if the database is there."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        await end_tasks(self._task)
         await self.write()
 
     async def write(self) -> None:

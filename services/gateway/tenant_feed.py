@@ -24,6 +24,7 @@ from libs.common.db.live_states import StoredState, changed_since, count_from, l
 from libs.common.db.pool import Database, TenantDatabase
 from libs.common.domain.execution import TERMINAL
 from libs.common.errors import Unavailable
+from libs.common.tasks import end_tasks
 from services.gateway.cursors import MOST_MARKS, Cursor, mark_of
 from services.gateway.followers import Followers
 from services.gateway.states import state_of
@@ -89,9 +90,7 @@ class TenantFeed:
 
     async def stop(self) -> None:
         """Nothing is left of it."""
-        if self.task is not None:
-            self.task.cancel()
-            await asyncio.wait([self.task])
+        await end_tasks(self.task)
 
     async def subscribe(self, subscriber: Subscriber, wanted: Filter, cursor: Cursor | None, told: str | None) -> None:
         """The subscriber is told what it missed since `cursor` (written: `told`), then what comes. Raises

@@ -1,6 +1,6 @@
 """The scheduler service: the only one that waits for time. Any number of them share the work; there is no leader."""
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from libs.common.limits.plans import Plans
 from libs.common.parts import Parts
 from libs.common.runtime import Checks

@@ -8,8 +8,8 @@ share the work; two that let go at the same moment exceed the room by what one o
 import asyncio
 from uuid import UUID
 
-from libs.common.accept import SNAPSHOT_BYTES, Announcer, Snapshot, encode_snapshot
-from libs.common.bus.messages import Ready
+from libs.common.announce import Announcer
+from libs.common.bus.messages import SNAPSHOT_BYTES, Ready, Snapshot, encode_snapshot
 from libs.common.cache.outstanding import Counted
 from libs.common.db.dispatching import Released, release_held
 from libs.common.db.pool import Database

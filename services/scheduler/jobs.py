@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from libs.common.bus.messages import Ready
 from libs.common.clock import id_time, new_id
 from libs.common.db.controlling import cancel_executions

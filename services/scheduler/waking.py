@@ -4,7 +4,7 @@ The second makes a lost message, a wiped broker or a crash between commit and pu
 still holds a backlog, an untaken execution is most likely in it, so the sweep is patient then.
 """
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from libs.common.bus.messages import Ready
 from libs.common.bus.protocol import Bus
 from libs.common.db.executions import wake_due_executions

@@ -1,5 +1,5 @@
-"""Duty: looks at the state of the installation and tells the metrics: backlog, late schedules, what the doctor finds,
-dead letters, PostgreSQL. It changes nothing.
+"""Duty: looks at the state of the installation and tells the metrics: backlog, the windows of fair dispatch, late
+schedules, what the doctor finds, dead letters, PostgreSQL. It changes nothing.
 
 A look that fails leaves no old numbers behind: whoever reads the metrics sees that they are missing.
 """
@@ -42,6 +42,7 @@ class Watching:
             async with self._database.connection() as connection:
                 await self._look_at_work(connection)
                 await _look_at_server(connection)
+            await self._look_at_windows()
             if self._looks % _LOOKS_A_CHECKUP == 0:
                 await self._examine()
             self._looks += 1
@@ -66,6 +67,30 @@ class Watching:
         if not SERIES.is_off:
             slugs = await figures.slugs_of_tenants(connection, _TENANTS)
             states.TENANT.tell_all({(str(tenant_id), slug): 1 for tenant_id, slug in slugs.items()})
+
+    async def _look_at_windows(self) -> None:
+        """What tenants may have under way, what they have, and what waits for its turn."""
+        windows = self._acceptor.windows
+        if windows is None:
+            return
+        counted = await windows.count()
+        busy = [*{*counted.of, *counted.backlog}]
+        standings = await windows.standings(busy)
+        async with self._database.connection() as connection:
+            held = await figures.read_held(connection, list(counted.backlog))
+        states.BUDGET.tell(windows.budget)
+        states.OUTSTANDING.tell(counted.total)
+        states.HELD.tell(sum(one.executions for one in held.values()))
+        states.HELD_AGE.tell(max((one.seconds for one in held.values()), default=0.0))
+        states.HELD_TENANTS.tell(len(counted.backlog))
+        uses = {tenant: counted.of.get(tenant, 0) / standing.window for tenant, standing in standings.items()}
+        states.WINDOW_USE.tell(max(uses.values(), default=0.0))
+        has_room = counted.total < windows.budget
+        states.HELD_WITH_ROOM.tell(sum(has_room and uses.get(tenant, 1.0) < 1 for tenant in counted.backlog))
+        SERIES.dispatched({
+            tenant: (standing.window, counted.of.get(tenant, 0), held[tenant].executions if tenant in held else 0)
+            for tenant, standing in standings.items()
+        })  # fmt: skip
 
     async def _examine(self) -> None:
         """What `signalbox doctor` would find. The bus is asked for its dead letters beside it."""
@@ -99,6 +124,13 @@ def _forget() -> None:
     for state in (
         states.BACKLOG,
         states.BACKLOG_AGE,
+        states.BUDGET,
+        states.OUTSTANDING,
+        states.HELD,
+        states.HELD_AGE,
+        states.HELD_TENANTS,
+        states.HELD_WITH_ROOM,
+        states.WINDOW_USE,
         states.OVERDUE,
         states.OVERDUE_AGE,
         states.EXECUTORS,

@@ -20,6 +20,7 @@ from libs.common.problems import problem_for
 from libs.common.runtime import AsgiApp, Checks
 from libs.common.security.webhook_auth.making import Surroundings
 from libs.common.settings import Networks
+from libs.common.tasks import end_tasks
 from libs.common.telemetry import metrics
 from libs.common.telemetry.spans import around_request, traceparent_header
 from services.webhooks.address import split_path
@@ -70,9 +71,7 @@ class WebhooksService:
 
     async def stop(self) -> None:
         """The server has let every request end before. What samples do not stand for yet is written."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
+        await end_tasks(self._writing)
         await self._write_due()
         await self._uses.stop()
         await self._door.stop()

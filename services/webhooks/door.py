@@ -17,6 +17,7 @@ from libs.common.db.accepting import CallRow
 from libs.common.db.group_commit import RefusedWrite
 from libs.common.errors import Unavailable
 from libs.common.runtime import Check
+from libs.common.tasks import end_tasks
 from libs.common.telemetry.metrics import count_spooled
 from libs.common.telemetry.states import BREAKER
 from services.webhooks.spool import Spool
@@ -77,9 +78,7 @@ class Door:
 
     async def stop(self) -> None:
         """What is spooled stays for the next process."""
-        if self._delivering is not None:
-            self._delivering.cancel()
-            await asyncio.wait([self._delivering])
+        await end_tasks(self._delivering)
         if self._spool is not None:
             await self._spool.close()
 

@@ -21,6 +21,7 @@ from libs.common.db.execution_ends import Ended, load_ends
 from libs.common.db.pool import Database
 from libs.common.domain.execution import TERMINAL
 from libs.common.errors import Unavailable
+from libs.common.tasks import end_tasks
 
 _LEAST_PAUSE, _MOST_PAUSE = 0.05, 1.0
 _GATHER_SECONDS = 0.003
@@ -67,9 +68,7 @@ class Endings:
 
     async def close(self) -> None:
         """Nothing is left of it; who still waits gets no answer from here."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await end_tasks(self._task)
         await self._forget_feeds()
 
     async def _run(self) -> None:
@@ -128,9 +127,6 @@ class Endings:
     async def _forget_feeds(self) -> None:
         tasks, self._listening = list(self._listening.values()), {}
         feed, self._feed = self._feed, None
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await end_tasks(*tasks)
         if feed is not None:
             await feed.close()

@@ -1,14 +1,18 @@
-"""deploy/kubernetes: every object fits the schema of Kubernetes, every pod is as confined as the namespace asks, and
+"""deploy/kubernetes: every object fits its schema (that of Kubernetes, or for kinds that are not its own one in
+`schemas`), every pod is as confined as the namespace asks, and
 what refers to something finds it. The example of an installation is rendered where `kubectl` is installed.
 """
 
+import json
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import yaml
 
@@ -18,8 +22,26 @@ from tests.e2e.installation import SERVICES
 from tests.servers import ROOT
 
 BASE, PRODUCTION = ROOT / "deploy" / "kubernetes" / "base", ROOT / "deploy" / "kubernetes" / "production"
+SCHEMAS = Path(__file__).parent / "schemas"
 FOREIGN = {"Kustomization", "ScaledObject", "TriggerAuthentication"}
-"""Kinds whose schemas are not Kubernetes's own."""
+"""Kinds whose schemas are not Kubernetes's own: ours are in `SCHEMAS`."""
+
+MISTAKES: tuple[tuple[str, tuple[str | int, ...], Any], ...] = (
+    ("ScaledObject", ("spec", "maxReplicas"), 20),
+    ("ScaledObject", ("spec", "maxReplicaCount"), "20"),
+    ("ScaledObject", ("spec", "scaleTargetRef"), {"kind": "Deployment"}),
+    ("ScaledObject", ("spec", "fallback", "behavior"), "keep"),
+    ("ScaledObject", ("spec", "advanced", "horizontalPodAutoscalerConfig", "behavior", "scaledown"), {}),
+    ("ScaledObject", ("spec", "triggers", 0, "type"), "postgres"),
+    ("ScaledObject", ("spec", "triggers", 0, "metadata", "targetQueryValue"), 200),
+    ("ScaledObject", ("spec", "triggers", 0, "metadata", "targetValue"), "200"),
+    ("TriggerAuthentication", ("spec", "secretTargetRef", 0), {"parameter": "connection", "name": "s"}),
+    ("TriggerAuthentication", ("spec", "secretTargetRefs"), []),
+    ("TriggerAuthentication", ("apiVersion",), "keda.sh/v1"),
+    ("Kustomization", ("resource",), ["namespace.yaml"]),
+    ("Kustomization", ("configMapGenerator", 0, "env"), "settings.env"),
+)
+"""What somebody might write: the kind, where, what."""
 
 
 @cache
@@ -33,13 +55,24 @@ def of_kind(kind: str) -> dict[str, dict[str, Any]]:
 
 def fit(*files: Path) -> None:
     """Fails unless each object in the files fits its schema, and nothing but foreign kinds has none."""
-    checker = [Path(sys.executable).parent / "kubernetes-validate", "--strict", "--kubernetes-version", "1.34", *files]
+    program = Path(sys.executable).parent / "kubernetes-validate"
+    checker = [sys.executable, program, "--strict", "--kubernetes-version", "1.34", *files]
     checked = subprocess.run(checker, capture_output=True, text=True, check=False)
     lines = (checked.stdout + checked.stderr).splitlines()
     assert lines
     assert [
         line for line in lines if " passed for " not in line and not any(f"kind {kind} " in line for kind in FOREIGN)
     ] == []
+
+
+def faults_of(one: dict[str, Any]) -> list[str]:
+    """What an object of a foreign kind has that its schema refuses."""
+    schema = json.loads((SCHEMAS / f"{one['kind'].lower()}.json").read_text())
+    return [f"{error.instance_path}: {error.message}" for error in jsonschema_rs.validator_for(schema).iter_errors(one)]
+
+
+def foreign() -> list[dict[str, Any]]:
+    return [one for one in [*objects(BASE), *objects(PRODUCTION)] if one["kind"] in FOREIGN]
 
 
 def pods() -> dict[str, Any]:
@@ -50,6 +83,28 @@ def pods() -> dict[str, Any]:
 
 def test_every_object_fits_its_schema() -> None:
     fit(*BASE.glob("*.yaml"), *PRODUCTION.glob("*.yaml"))
+    assert {one["kind"] for one in foreign()} == FOREIGN
+    assert {one["kind"]: faults for one in foreign() if (faults := faults_of(one))} == {}
+
+
+@pytest.mark.parametrize(("kind", "place", "value"), MISTAKES)
+def test_what_a_foreign_kind_has_not_is_found(kind: str, place: tuple[str | int, ...], value: Any) -> None:
+    wrong: Any = deepcopy(next(one for one in foreign() if one["kind"] == kind))
+    assert faults_of(wrong) == []
+    *way, last = place
+    inner = wrong
+    for step in way:
+        inner = inner[step]
+    inner[last] = value
+    assert len(faults_of(wrong)) == 1
+
+
+def test_executors_keep_to_bounds_that_the_autoscaler_accepts() -> None:
+    """What KEDA's own check at admission asks besides."""
+    spec = of_kind("ScaledObject")["executor"]["spec"]
+    assert 0 < spec["minReplicaCount"] <= spec["fallback"]["replicas"] <= spec["maxReplicaCount"]
+    asked = {trigger["authenticationRef"]["name"] for trigger in spec["triggers"]}
+    assert asked == of_kind("TriggerAuthentication").keys()
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders the example, and is not installed")

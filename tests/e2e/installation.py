@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import json
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,8 @@ from aiohttp import web
 from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.embedded.valkey import EmbeddedValkey
 from libs.common.security.encryption import new_master_key
-from tests.servers import RabbitMQ, ServiceProcess, free_port
+from tests.servers import ROOT, RabbitMQ, ServiceProcess, free_port
+from tests.waiting import PATIENCE_SECONDS, until
 
 SERVICES = ("gateway", "webhooks", "scheduler", "executor")
 PLATFORM_KEY = "e2e-platform-key-3f9c"
@@ -82,7 +83,7 @@ class Tenant:
         assert status in (201, 202), answer
         return answer
 
-    async def ended(self, execution_id: str, seconds: float = 20) -> Any:
+    async def ended(self, execution_id: str, seconds: float = PATIENCE_SECONDS) -> Any:
         """The execution, once it has ended."""
         run: Any = None
 
@@ -114,8 +115,8 @@ class Installation:
             **settings,
         }
 
-    async def start(self, stack: AsyncExitStack) -> None:
-        """Start everything; `stack` ends it."""
+    async def start(self, stack: AsyncExitStack, services: Sequence[str] = SERVICES) -> None:
+        """Start the servers and these services; `stack` ends them."""
         for server in (self.postgres, self.valkey):
             stack.push_async_callback(server.stop)
         self.dsn = _over_tcp(await self.postgres.start(), self._postgres_port)
@@ -128,14 +129,21 @@ class Installation:
             "SIGNALBOX_REDIS_URL": redis_url,
             "SIGNALBOX_BUS_URL": self.rabbitmq.url,
         }
-        for name in SERVICES:
+        for name in services:
             await self.add(name, stack)
 
     async def add(
-        self, name: str, stack: AsyncExitStack, alias: str = "", settings: Mapping[str, str] | None = None
+        self,
+        name: str,
+        stack: AsyncExitStack,
+        alias: str = "",
+        settings: Mapping[str, str] | None = None,
+        code: Path = ROOT,
     ) -> ServiceProcess:
-        """One more service process, known as `alias`; ready. `settings` are variables of its own."""
-        process = ServiceProcess(name, {**self.environment, **(settings or {})}, self.folder)
+        """One more service process, known as `alias`; ready. `settings` are variables of its own, `code` is what it
+        runs.
+        """
+        process = ServiceProcess(name, {**self.environment, **(settings or {})}, self.folder, code=code)
         stack.push_async_callback(process.kill)
         self.services[alias or name] = process
         process.launch()
@@ -189,8 +197,12 @@ class Installation:
 
 
 @asynccontextmanager
-async def installation(folder: Path, broker_metrics: bool = False, /, **settings: str) -> AsyncGenerator[Installation]:
-    """Everything running; `settings` are further `SIGNALBOX_…` variables; `broker_metrics`: RabbitMQ reports them."""
+async def installation(
+    folder: Path, broker_metrics: bool = False, services: Sequence[str] = SERVICES, /, **settings: str
+) -> AsyncGenerator[Installation]:
+    """Everything running; `settings` are further `SIGNALBOX_…` variables; `broker_metrics`: RabbitMQ reports them;
+    `services`: those that run from the beginning.
+    """
     async with AsyncExitStack() as stack:
         port = free_port()
         echo = Echo(port)
@@ -201,7 +213,7 @@ async def installation(folder: Path, broker_metrics: bool = False, /, **settings
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", port).start()
         made = Installation(folder, echo, settings, broker_metrics=broker_metrics)
-        await made.start(stack)
+        await made.start(stack, services)
         yield made
         echo.release.set()
 
@@ -214,13 +226,6 @@ def example(name: str, echo: Echo) -> Any:
 def signature(secret: str, body: bytes) -> str:
     """The signature header of a webhook's sender."""
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-
-
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Returns when the condition holds. Raises `TimeoutError`."""
-    async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - other processes have no event for it
-            await asyncio.sleep(0.05)
 
 
 def _over_tcp(dsn: str, port: int) -> str:

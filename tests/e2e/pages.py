@@ -18,7 +18,7 @@ from tests.servers import ROOT
 
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _END = "end-of-block"
-_BLOCK_SECONDS = 20
+_BLOCK_SECONDS = 50
 
 
 class Fence(NamedTuple):

@@ -12,7 +12,7 @@ from libs.common.embedded.process import ChildProcess
 from tests.servers import ROOT, free_port
 
 SHIPPED = ROOT / "deploy" / "prometheus"
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 
 class Prometheus:

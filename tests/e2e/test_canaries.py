@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.elsewhere import found_elsewhere
-from tests.e2e.installation import SERVICES, Installation, Tenant, installation, until
+from tests.e2e.installation import SERVICES, Installation, Tenant, installation
 from tests.e2e.receiver import Receiver, receiver
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("canaries")]
 
@@ -82,7 +83,7 @@ async def use(running: Installation, tenant: Tenant) -> list[str]:
             async with session.post(url, json={"a": 1}, headers={"Authorization": f"Bearer {token}"}) as response:
                 answers.append(await response.text())
     run = await say("POST", f"/workflows/{made['id']}/execute", {"input": {}})
-    await tenant.ended(run["execution_id"], 40)
+    await tenant.ended(run["execution_id"])
     for path in (f"/executions/{run['execution_id']}", f"/executions/{run['execution_id']}/logs", "/secrets", "/audit",
                  f"/triggers/{made['triggers'][0]['id']}/webhook-logs", "/workflows", "/api-keys"):  # fmt: skip
         await say("GET", path)

@@ -11,11 +11,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.e2e.installation import EXAMPLES, Tenant, until
+from tests.e2e.installation import EXAMPLES, Tenant
 from tests.e2e.pages import Reader, chapter, fences, reading
 from tests.e2e.passing_time import Site, site
 from tests.integration.actions.conftest import Vendor, serving
 from tests.integration.actions.mail_server import MailBox, serving_mail
+from tests.waiting import until
 
 PAGE = "docs/cookbook.md"
 NEW_YORK = ZoneInfo("America/New_York")

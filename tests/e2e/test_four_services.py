@@ -7,8 +7,10 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from prometheus_client.openmetrics import parser
 
-from tests.e2e.installation import Installation, Tenant, example, installation, signature, until
+from tests.e2e.installation import Installation, Tenant, example, installation, signature
+from tests.waiting import PATIENCE_SECONDS, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("four services")]
 
@@ -118,12 +120,12 @@ async def test_a_socket_tells_of_every_run_of_the_tenant(running: Installation, 
     other = await rival.make("/workflows", {**example("greeting", running.echo), "name": "not told of"})
     async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=acme.headers) as socket:
         await socket.send_json({"subscribe": {"statuses": ["completed"]}})
-        assert (await socket.receive_json(timeout=10))["type"] == "subscribed"
+        assert (await socket.receive_json(timeout=PATIENCE_SECONDS))["type"] == "subscribed"
         await rival.ended(
             (await rival.make(f"/workflows/{other['id']}/execute", {"input": {"name": "Bob"}}))["execution_id"]
         )
         runs = [await acme.make(f"/workflows/{workflow['id']}/execute", {"input": {"name": "Ada"}}) for _ in range(3)]
-        told = [(await socket.receive_json(timeout=10))["execution"]["id"] for _ in runs]
+        told = [(await socket.receive_json(timeout=PATIENCE_SECONDS))["execution"]["id"] for _ in runs]
     assert sorted(told) == sorted(run["execution_id"] for run in runs)
 
 
@@ -190,3 +192,23 @@ async def test_metrics_count_what_was_done(running: Installation, acme: Tenant) 
             for page in ("healthz", "readyz"):
                 async with session.get(f"{running.services[name].url}/{page}") as response:
                     assert response.status == 200
+
+
+async def test_the_time_of_a_request_leads_to_its_trace(running: Installation, acme: Tenant) -> None:
+    """As OpenMetrics, which whoever reads the page has to ask for."""
+    workflow = await payment_workflow(running, acme, "traced payments")
+    assert (await pay(workflow["triggers"][0]))[0] == 202
+    assert (await acme.call("GET", "/workflows", traceparent=f"00-{TRACE}-00f067aa0ba902b7-01"))[0] == 200
+    openmetrics = {"Accept": "application/openmetrics-text;version=1.0.0"}
+    for name in ("gateway", "webhooks"):
+        page = f"{running.services[name].url}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(page, headers=openmetrics) as response:
+            families = list(parser.text_string_to_metric_families(await response.text()))  # pyright: ignore
+        traces = {
+            sample.exemplar.labels["trace_id"]
+            for family in families
+            if family.name == "signalbox_http_request_seconds"
+            for sample in family.samples
+            if sample.exemplar is not None and sample.labels["service"] == name
+        }
+        assert traces == {TRACE}, "nobody else named a trace"

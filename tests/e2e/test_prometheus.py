@@ -15,9 +15,10 @@ import pytest_asyncio
 from prometheus_client import parser
 from prometheus_client.core import Metric
 
-from tests.e2e.installation import Installation, Tenant, example, installation, signature, until
+from tests.e2e.installation import Installation, Tenant, example, installation, signature
 from tests.e2e.prometheus import Prometheus
 from tests.servers import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("prometheus")]
 
@@ -89,7 +90,7 @@ async def _pay(tenant: Tenant, trigger: dict[str, Any], secret: str) -> None:
             if response.status == 202:
                 await tenant.ended(answer["execution_id"])
             else:
-                await tenant.call("GET", "/workflows")
+                await tenant.call("GET", "/workflows", traceparent=headers["traceparent"])
 
 
 async def _start(tenant: Tenant, workflow_id: str) -> None:
@@ -180,7 +181,7 @@ async def test_the_page_lists_what_the_services_report(running: Installation, te
             reported.update(await series_of(service.url))
         return set(listed) - set(reported) <= NOT_HERE
 
-    await until(all_is_reported, 30)
+    await until(all_is_reported)
     assert {name: listed.get(name) for name in reported} == reported
 
 
@@ -215,8 +216,9 @@ async def test_what_the_runbooks_ask_the_database_it_understands(running: Instal
 async def test_exemplars_lead_to_the_trace(prometheus: Prometheus, tenant: Tenant) -> None:
     async def found() -> bool:
         wanted = {"start": "0", "end": "4000000000"}
-        for name in ("http_request_seconds", "execution_seconds", "action_seconds"):
-            series = await prometheus.ask("query_exemplars", query=f"signalbox_{name}_bucket", **wanted)
+        doors = [f'http_request_seconds_bucket{{service="{name}"}}' for name in ("gateway", "webhooks")]
+        for name in (*doors, "execution_seconds_bucket", "action_seconds_bucket"):
+            series = await prometheus.ask("query_exemplars", query=f"signalbox_{name}", **wanted)
             traces = {exemplar["labels"]["trace_id"] for one in series for exemplar in one["exemplars"]}
             if TRACE not in traces:
                 return False

@@ -16,8 +16,9 @@ import pytest_asyncio
 
 from tests.e2e.balancer import Balancer, balancer
 from tests.e2e.chaos.load import check, load
-from tests.e2e.installation import SERVICES, Installation, Tenant, installation, until
+from tests.e2e.installation import SERVICES, Installation, Tenant, installation
 from tests.servers import ServiceProcess
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("rolling")]
 
@@ -27,7 +28,7 @@ TICK = {"key": "tick", "type": "schedule", "config": {"type": "interval", "secon
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installation]:
-    settings = {"SIGNALBOX_UNREADY_SECONDS": "1", "SIGNALBOX_DATABASE_POOL_SIZE": "4"}
+    settings = {"SIGNALBOX_UNREADY_SECONDS": "3", "SIGNALBOX_DATABASE_POOL_SIZE": "4"}
     async with AsyncExitStack() as stack, installation(tmp_path_factory.mktemp("rolling"), **settings) as made:
         for name in SERVICES:
             await made.add(name, stack, alias=f"{name} 2")

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.e2e.installation import PLATFORM_KEY, SERVICES, Installation, Tenant, example, installation, signature, until
+from tests.e2e.installation import PLATFORM_KEY, SERVICES, Installation, Tenant, example, installation, signature
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("spine")]
 
@@ -225,12 +226,12 @@ async def test_every_service_counts_what_it_did(running: Installation, acme: Ten
     done: dict[tuple[str, str], int] = {
         ("gateway", f"signalbox_http_requests_total{{{execute}}}"): 1,
         ("gateway", "signalbox_accept_flush_items_sum"): 1,
-        ("gateway", 'signalbox_bus_published_total{outcome="confirmed"}'): 1,
+        ("gateway", 'signalbox_bus_published_total{lane="prompt",outcome="confirmed"}'): 1,
         ("webhooks", 'signalbox_webhook_calls_total{outcome="accepted"}'): 1,
         ("webhooks", 'signalbox_webhook_calls_total{outcome="signature"}'): 1,
         ("webhooks", 'signalbox_webhook_calls_total{outcome="no_match"}'): 1,
         ("webhooks", "signalbox_accept_flush_items_sum"): 3,
-        ("webhooks", 'signalbox_bus_published_total{outcome="confirmed"}'): 1,
+        ("webhooks", 'signalbox_bus_published_total{lane="prompt",outcome="confirmed"}'): 1,
         ("scheduler", 'signalbox_firings_total{outcome="fired"}'): 1,
         ("scheduler", "signalbox_schedule_lag_seconds_count"): 1,
         ("executor", 'signalbox_claims_total{outcome="taken"}'): 3,
@@ -267,7 +268,7 @@ async def test_every_service_counts_what_it_did(running: Installation, acme: Ten
         return rises == done
 
     with suppress(TimeoutError):
-        await until(are_counted, 15)
+        await until(are_counted)
     assert rises == done
 
 

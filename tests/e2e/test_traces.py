@@ -7,8 +7,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.e2e.installation import Installation, Tenant, installation, until
+from tests.e2e.installation import Installation, Tenant, installation
 from tests.e2e.receiver import Receiver, Tree, receiver
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("traces")]
 
@@ -41,7 +42,7 @@ async def seen(traces: Receiver, trace_id: str, parent_id: str, expected: list[T
         return traces.tree(trace_id, parent_id) == expected
 
     try:
-        await until(is_seen, 10)
+        await until(is_seen)
     except TimeoutError:
         assert traces.tree(trace_id, parent_id) == expected
 

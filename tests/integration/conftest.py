@@ -2,25 +2,31 @@
 and the parts that the other services are made of.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 import msgspec
 import pytest
+import structlog
 from litestar import Litestar
 
 from libs.common.accept import Acceptor
 from libs.common.bus.memory import MemoryBus
 from libs.common.db.pool import Connection, Database
+from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.parts import Parts
 from libs.common.security.encryption import Vault, new_master_key
 from libs.common.settings import Secret, load_settings
+from libs.common.telemetry.logging import configure_logging
 from services.gateway.app import GatewayParts, create_app, equip, make_routes
+from tests.waiting import PATIENCE_SECONDS
 
 PLATFORM_KEY = "platform-key-for-tests"
 ADMIN = {"Authorization": f"Bearer {PLATFORM_KEY}"}
@@ -101,12 +107,51 @@ class World:
             return await connection.fetchval(f"SELECT count(*) FROM {table}")
 
 
+@pytest.fixture(autouse=True)
+def patient_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that answers late is not one that is away: on a busy machine it is late all the time."""
+    for name in ("redis._PUBLISH_SECONDS", "redis_outstanding._ANSWER_SECONDS", "redis_rates._ANSWER_SECONDS"):
+        monkeypatch.setattr(f"libs.common.cache.{name}", PATIENCE_SECONDS)
+
+
 @pytest.fixture
 async def beside(database_dsn: str) -> AsyncIterator[Connection]:
     """A connection to the database that is nobody's pool's."""
     connection = await asyncpg.connect(database_dsn)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """A PostgreSQL of this test alone, which it may stop and start. For a world that lives on it a module makes its own
+    `database_dsn` of it.
+    """
+    (tmp_path / "data").mkdir()
+    tmp_path.chmod(0o755)
+    made = EmbeddedPostgres(tmp_path / "data", settings={"fsync": "off"})
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def logged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
+    """Everything that was logged so far, at every level, in the form of production."""
+    monkeypatch.setattr(logging.getLogger("httpx"), "disabled", True)  # the caller's own log, not ours
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure_logging("debug", "json", "test")
+
+    def text() -> str:
+        captured = capsys.readouterr()
+        return captured.out + captured.err
+
+    yield text
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    logging.captureWarnings(False)
+    root.handlers = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture

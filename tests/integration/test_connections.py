@@ -9,6 +9,7 @@ import pytest
 from libs.common import connections
 from libs.common.connections import MOST_HEAD_BYTES
 from libs.common.runtime import HttpServer, take_port
+from tests.waiting import patience
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
@@ -37,8 +38,12 @@ async def port() -> AsyncIterator[int]:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(connections, "BODY_SECONDS", 0.3)
+    hurry(monkeypatch, 0.3)
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", seconds)
+    monkeypatch.setattr(connections, "BODY_SECONDS", seconds)
 
 
 class Caller:
@@ -68,7 +73,7 @@ class Caller:
 
         sending = asyncio.create_task(send())
         try:
-            async with asyncio.timeout(20):
+            async with patience():
                 return await self.reader.read()
         except ConnectionError:
             return b""
@@ -112,8 +117,8 @@ async def test_who_says_nothing_is_cut_off(port: int) -> None:
     await caller.close()
 
 
-@pytest.mark.usefixtures("hurried")
-async def test_who_is_in_time_is_served_and_may_stay(port: int) -> None:
+async def test_who_is_in_time_is_served_and_may_stay(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch, 3.0)
     caller = await Caller.connect(port)
     for pieces in ([GET], [GET[:20], GET[20:]], [POST, b"ab", b"cd"], [POST + b"abcd" + GET]):
         for piece in pieces:
@@ -123,7 +128,7 @@ async def test_who_is_in_time_is_served_and_may_stay(port: int) -> None:
         assert answer.startswith(b"HTTP/1.1 200")
         assert answer.endswith(b"abcd") == pieces[0].startswith(b"POST")
     assert (await caller.answer()).startswith(b"HTTP/1.1 200")  # of the one that was sent ahead
-    await asyncio.sleep(0.6)  # longer than a request may take: between two of them nobody hurries
+    await asyncio.sleep(3.1)  # longer than a request may take: between two of them nobody hurries
     caller.writer.write(GET)
     assert (await caller.answer()).startswith(b"HTTP/1.1 200")
     await caller.close()

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common.domain.execution import NEXT_STATUSES, TERMINAL, ExecutionStatus
-from libs.common.domain.run import CRASH_LIMIT
+from libs.common.domain.steps import CRASH_LIMIT
 from tests.simulation.tables import Row
 from tests.simulation.ties import Ties, is_unstorable
 from tests.simulation.workload import Workflow

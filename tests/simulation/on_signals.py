@@ -24,7 +24,8 @@ class OnSignals:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self.statements: dict[str, Statement] = {
-            **named(signals, lock=self._lock, send=self._send, read=self._read, wake=self._wake, clear=self._clear),
+            **named(signals, lock=self._lock, send=self._send, read=self._read, wake=self._wake, clear=self._clear,
+                    close=self._close),
             **named(children, find=self._find_workflows, insert=self._insert, forget=self._forget, ended=self._ended,
                     open=self._open),
             **named(event_waits, add=self._add_waits, find=self._find_waits, remove=self._remove_waits),
@@ -65,14 +66,25 @@ class OnSignals:
         found = sorted(self._tables.signals.items())
         return [
             {**dict(zip(_PLACE, place, strict=True)), "kind": one["kind"], "value": one["value"]}
-            for place, one in found if place[:2] in wanted
+            for place, one in found if place[:2] in wanted and one["kind"] != "timeout"
         ]  # fmt: skip
 
     def _wake(self, *places: Sequence[Any]) -> Answer:
         if self._tables.flaw is Flaw.PARKED_ARE_NOT_LOOKED_AFTER:
             return []
-        told = {place[1] for place in zip(*places, strict=True) if place in self._tables.signals}
+        signals = self._tables.signals
+        told = {
+            place[1] for place in zip(*places, strict=True)
+            if place in signals and signals[place]["kind"] != "timeout"
+        }  # fmt: skip
         return [{"id": row.id} for row in self._make_due(told)]
+
+    def _close(self, *places: Sequence[Any]) -> Answer:
+        t, living = self._tables, {row.id for row in self._living(places[0], places[1])}
+        for place in zip(*places, strict=True):
+            if place[1] in living and place not in t.signals:
+                t.write("signals", place, {"kind": "timeout", "value": "null", "sent_at": t.now()})
+        return []
 
     def _clear(self, *places: Sequence[Any]) -> Answer:
         for place in zip(*places, strict=True):

@@ -19,7 +19,15 @@ SCHEDULES = int(os.environ.get("SIGNALBOX_SIMULATE_SCHEDULES", "700"))
 _BATCH = 700
 _SEEDS_FOR_A_FLAW = 1_000
 _BEGINNINGS = {"manual", "workflow", "failure"}
-_TIES = _BEGINNINGS | {"event", "execution", "approval", "doubt", "concurrency_skipped", "concurrency_replaced"}
+_TIES = _BEGINNINGS | {
+    "event",
+    "execution",
+    "approval",
+    "timeout",
+    "doubt",
+    "concurrency_skipped",
+    "concurrency_replaced",
+}
 _SHOWS_NEAR = {
     Flaw.PAUSE_IS_FORGOTTEN: 110, Flaw.SIGNALS_DO_NOT_LOCK: 730, Flaw.PARKED_ARE_NOT_LOOKED_AFTER: 230,
     Flaw.RESULTS_ARE_NOT_KEPT: 120, Flaw.ANSWERS_FOR_ALL: 3,

@@ -22,7 +22,8 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from libs.common.accept import Acceptor, Announcer
+from libs.common.accept import Acceptor
+from libs.common.announce import Announcer
 from libs.common.db.versions import VersionKey
 from libs.common.domain.expressions import compile_expression
 from libs.common.errors import Unavailable

@@ -65,9 +65,9 @@ class AmqpBus:
         try:
             await self._publish(bodies, self.topology.bulk if bulk else self.topology.ready)
         except BaseException:
-            metrics.count_published(len(bodies), confirmed=False)
+            metrics.count_published(len(bodies), confirmed=False, bulk=bulk)
             raise
-        metrics.count_published(len(bodies), confirmed=True)
+        metrics.count_published(len(bodies), confirmed=True, bulk=bulk)
         metrics.observe_publish(perf_counter() - started)
 
     async def consume(self, handler: Handler, prefetch: int, *, bulk: bool = False) -> "AmqpConsumer":

@@ -60,11 +60,11 @@ class MemoryBus:
 
     async def publish(self, bodies: Sequence[bytes], *, bulk: bool = False) -> None:
         if not self._connected:
-            metrics.count_published(len(bodies), confirmed=False)
+            metrics.count_published(len(bodies), confirmed=False, bulk=bulk)
             raise Unavailable("The bus is closed.")
         lane = self._lanes[bulk]
         lane.ready.extend(_Stored(body) for body in bodies)
-        metrics.count_published(len(bodies), confirmed=True)
+        metrics.count_published(len(bodies), confirmed=True, bulk=bulk)
         lane.hand_out()
 
     async def consume(self, handler: Handler, prefetch: int, *, bulk: bool = False) -> "MemoryConsumer":

@@ -22,6 +22,22 @@ class UndecodableMessage(SignalboxError):
     slug = "undecodable-message"
 
 
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """What the executor needs of a fresh execution, so that the row need not be read. `input` is JSON text."""
+
+    trigger_id: UUID | None
+    trigger_key: str
+    trigger_type: str
+    input: bytes
+    actor: str | None = None
+
+
+SNAPSHOT_BYTES = 16_384
+"""A larger input is not carried by the message; the executor reads it from its row."""
+encode_snapshot = msgspec.msgpack.Encoder().encode
+decode_snapshot = msgspec.msgpack.Decoder(Snapshot).decode
+
+
 class Ready(msgspec.Struct, frozen=True, array_like=True):
     """One execution that may be taken. New fields go to the end, with a default: it travels as an array."""
 

@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from libs.common.cache.protocol import LiveEvent
+from libs.common.tasks import end_tasks
 from libs.common.telemetry import metrics
 from libs.common.telemetry.states import BREAKER
 
@@ -171,9 +172,7 @@ class _Hub:
         for heard in self._heard.values():
             heard.set()  # whoever is about to join need not wait for it
         listening, self._listening = self._listening, None
-        if listening is not None:
-            listening.cancel()
-            await asyncio.wait([listening])
+        await end_tasks(listening)
         for readers in self._readers.values():
             for reader in readers:
                 reader.end()

@@ -25,15 +25,17 @@ class Ticket(NamedTuple):
     epoch: int
 
 
-# The priority of the call counts, else that of the trigger as the version has it, else that of the workflow.
+# The priority of the call counts, else that of the trigger as the version has it, else that of the workflow, which is
+# found once for all that have the same (MATERIALIZED: not once for each).
 _HOLD = """
 WITH given AS (
-    SELECT e.tenant_id, e.id, e.workflow_id, e.version, e.trigger_id, e.priority
-      FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS w (tenant_id, id, epoch)
-      JOIN executions e ON e.tenant_id = w.tenant_id AND e.id = w.id
-     WHERE e.status = 'pending' AND e.epoch = w.epoch AND (e.queue_rank IS NULL) IS TRUE
-       FOR UPDATE OF e SKIP LOCKED),
-usual AS (
+    SELECT e.* FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS w (tenant_id, id, epoch)
+     CROSS JOIN LATERAL (
+           SELECT e.tenant_id, e.id, e.workflow_id, e.version, e.trigger_id, e.priority FROM executions e
+            WHERE e.tenant_id = w.tenant_id AND e.id = w.id
+              AND e.status = 'pending' AND e.epoch = w.epoch AND (e.queue_rank IS NULL) IS TRUE
+              FOR UPDATE SKIP LOCKED) e),
+usual AS MATERIALIZED (
     SELECT g.tenant_id, g.workflow_id, g.version, g.trigger_id,
            coalesce((SELECT (spec ->> 'priority')::int FROM triggers t
                       CROSS JOIN json_array_elements(v.definition -> 'triggers') AS spec

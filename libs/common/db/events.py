@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common.clock import id_time, new_id
-from libs.common.db.accepting import ExecutionRow, insert_accepted
+from libs.common.db.accepting import ExecutionRow, Place, Started, insert_accepted
 from libs.common.db.event_ids import EventClaim, claim_event_ids
 from libs.common.db.event_triggers import find_event_triggers
 from libs.common.db.event_waits import tell_waits
@@ -36,13 +36,6 @@ class EventIdTaken(IdempotencyMismatch):
         self.event_ids = event_ids
 
 
-class Started(msgspec.Struct, frozen=True):
-    """An execution that an event has started: to be announced after the commit."""
-
-    row: ExecutionRow
-    trigger_key: str
-
-
 class RaisedEvent(msgspec.Struct, frozen=True):
     """An event that is on record. `duplicate`: it was before; `id` and `execution_ids` are those of the first time."""
 
@@ -52,13 +45,19 @@ class RaisedEvent(msgspec.Struct, frozen=True):
     duplicate: bool = False
 
 
-async def raise_events(connection: Connection, events: Sequence[NewEvent]) -> list[RaisedEvent]:
+def unplaced(_: UUID) -> None:
+    """A place for what is placed when it is announced."""
+
+
+async def raise_events(
+    connection: Connection, events: Sequence[NewEvent], place: Place = unplaced
+) -> list[RaisedEvent]:
     """The events are on record, have started what they start and told who waits; one answer each, in their order.
 
     Part of the caller's transaction, which there must be. Raises `EventIdTaken` (nothing may be committed then).
     """
     known = await _known_ids(connection, events)
-    raised = await _raise(connection, [event for event in events if known.get(event.id, event.id) == event.id])
+    raised = await _raise(connection, [event for event in events if known.get(event.id, event.id) == event.id], place)
     earlier = [(event.tenant_id, known[event.id]) for event in events if event.id not in raised]
     started = {event_id: event.execution_ids for event_id, event in raised.items()}
     started |= await _executions_of(connection, [event for event in earlier if event[1] not in raised])
@@ -86,7 +85,7 @@ async def _known_ids(connection: Connection, events: Sequence[NewEvent]) -> Mapp
     return {event_id: first_id for event_id, (_, first_id) in known.items()}
 
 
-async def _raise(connection: Connection, events: Sequence[NewEvent]) -> dict[UUID, RaisedEvent]:
+async def _raise(connection: Connection, events: Sequence[NewEvent], place: Place) -> dict[UUID, RaisedEvent]:
     if not events:
         return {}
     happenings = [Happening(event, id_time(event.id)) for event in events]
@@ -95,7 +94,7 @@ async def _raise(connection: Connection, events: Sequence[NewEvent]) -> dict[UUI
     raised: dict[UUID, RaisedEvent] = {}
     for happening in happenings:
         event = happening.event
-        outcomes[event.id], started = _start(happening, triggers)
+        outcomes[event.id], started = _start(happening, triggers, place)
         raised[event.id] = RaisedEvent(event.id, tuple(one.row.id for one in started), tuple(started))
     await _insert_executions(connection, [one.row for event in raised.values() for one in event.started])
     for event_id, executions in (await tell_waits(connection, happenings)).items():
@@ -116,7 +115,7 @@ async def _triggers_for(
 
 
 def _start(
-    happening: Happening, triggers: Mapping[tuple[UUID, str], list[EventTrigger]]
+    happening: Happening, triggers: Mapping[tuple[UUID, str], list[EventTrigger]], place: Place
 ) -> tuple[list[Outcome], list[Started]]:
     """What becomes of an event at each trigger that fits, and the executions that it starts."""
     event, outcomes, started = happening.event, list[Outcome](), list[Started]()
@@ -126,7 +125,7 @@ def _start(
         if outcome.outcome == "started":
             row = ExecutionRow(
                 event.tenant_id, new_id(), trigger.workflow_id, trigger.version, trigger.id, "event", data,
-                event.actor, event.traceparent,
+                event.actor, event.traceparent, lane=place(event.tenant_id),
             )  # fmt: skip
             started.append(Started(row, trigger.key))
             outcome = msgspec.structs.replace(outcome, execution_id=row.id)

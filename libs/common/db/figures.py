@@ -2,10 +2,12 @@
 reads a bounded number of rows, so that asking costs the same on a bad day.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 from libs.common.db.pool import Connection, Record
+from libs.common.domain.fairness import STEP_SECONDS
 
 MOST = 20_000
 """Rows that are counted; more than that is shown as so many."""
@@ -32,6 +34,35 @@ SELECT p.tenant_id, count(*)::int AS executions,
 async def read_backlog(connection: Connection) -> list[Backlog]:
     """What waits to be taken, for each tenant that has any."""
     return [Backlog(*row.values()) for row in await connection.fetch(_BACKLOG, MOST)]
+
+
+class Held(NamedTuple):
+    """Executions of a tenant that wait for its turn; `seconds`: for how long the longest of those at the front."""
+
+    executions: int
+    seconds: float
+
+
+# Along the index of what is held, of each tenant an equal share of the rows that are read at most. The rank is the
+# time since which it waits, a step earlier for each of its priority.
+_HELD = """
+SELECT g.tenant_id, count(h.queue_rank)::int AS executions,
+       coalesce(extract(epoch FROM now() - min(h.queue_rank + make_interval(secs => $3 * h.priority))), 0)::float8
+         AS seconds
+  FROM unnest($1::uuid[]) AS g (tenant_id)
+  LEFT JOIN LATERAL (
+       SELECT e.queue_rank, coalesce(e.priority, 0) AS priority FROM executions e
+        WHERE e.tenant_id = g.tenant_id AND e.status = 'pending' AND e.queue_rank IS NOT NULL
+        ORDER BY e.queue_rank, e.id LIMIT $2) h ON true
+ GROUP BY g.tenant_id
+"""
+
+
+async def read_held(connection: Connection, tenants: Sequence[UUID]) -> dict[UUID, Held]:
+    """What of these tenants waits for their turns; `MOST` of all together are counted, of each an equal share."""
+    share = max(1, MOST // max(1, len(tenants)))
+    rows = await connection.fetch(_HELD, list(tenants), share, float(STEP_SECONDS))
+    return {row["tenant_id"]: Held(row["executions"], max(0.0, row["seconds"])) for row in rows}
 
 
 _OVERDUE_SCHEDULES = """

@@ -10,6 +10,9 @@ like this, whoever is first:
 
 The second to get the lock sees what the first has committed. What runs at that moment is not woken; it is woken when
 it is parked. What is paused stays so, and finds its signals when it is resumed.
+
+Who has waited long enough closes its place with a signal of a kind of its own, `timeout`, which is nobody's to read:
+what came before it is heard, and who comes after it is told that nobody listens.
 """
 
 from collections.abc import Sequence
@@ -83,10 +86,29 @@ async def send_signals(connection: Connection, signals: Sequence[Signal]) -> int
     return len(await connection.fetch(_SEND, *columns))
 
 
+_CLOSE = """
+INSERT INTO signals (tenant_id, execution_id, position, iteration, kind, value)
+SELECT p.*, 'timeout', 'null' FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[])
+    AS p (tenant_id, execution_id, position, iteration)
+  JOIN executions e ON e.tenant_id = p.tenant_id AND e.id = p.execution_id AND e.finished_at IS NULL
+ON CONFLICT (tenant_id, execution_id, position, iteration) DO NOTHING
+"""
+
+
+async def close_places(connection: Connection, places: Sequence[Place]) -> None:
+    """Nothing is told any more at these places, unless it was already: whoever waits there has waited long enough.
+
+    Part of the caller's transaction, which there must be; it takes the locks that senders take, in their order.
+    """
+    columns = [list(column) for column in zip(*[msgspec.structs.astuple(place) for place in places], strict=True)]
+    await connection.execute(_LOCK, *columns[:2])
+    await connection.execute(_CLOSE, *columns)
+
+
 _READ = """
 SELECT s.tenant_id, s.execution_id, s.position, s.iteration, s.kind, s.value
   FROM unnest($1::uuid[], $2::uuid[]) AS wanted (tenant_id, id)
-  JOIN signals s ON s.tenant_id = wanted.tenant_id AND s.execution_id = wanted.id
+  JOIN signals s ON s.tenant_id = wanted.tenant_id AND s.execution_id = wanted.id AND s.kind <> 'timeout'
  ORDER BY s.execution_id, s.position, s.iteration
 """
 
@@ -102,7 +124,7 @@ WITH told AS (
     SELECT DISTINCT s.tenant_id, s.execution_id
       FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[]) AS p (tenant_id, execution_id, position, iteration)
       JOIN signals s ON s.tenant_id = p.tenant_id AND s.execution_id = p.execution_id AND s.position = p.position
-                    AND s.iteration = p.iteration)
+                    AND s.iteration = p.iteration AND s.kind <> 'timeout')
 UPDATE executions e SET wake_at = least(e.wake_at, now())
   FROM told
  WHERE e.tenant_id = told.tenant_id AND e.id = told.execution_id AND e.status = 'waiting'

@@ -13,6 +13,8 @@ from libs.common.domain.masking import mask_config
 from libs.common.domain.planner import Program, Step
 from libs.common.domain.turns import PastAttempt
 
+IN_DOUBT = Failure("unknown", "the executor stopped during this attempt; whether it took effect is not known")
+
 _NONE: Sequence[PastAttempt] = ()
 
 
@@ -103,11 +105,11 @@ class Attempts:
             )
         )  # fmt: skip
 
-    def doubt(self, step: Step, place: Place, last: PastAttempt, failure: Failure, now: datetime) -> None:
+    def doubt(self, step: Step, place: Place, last: PastAttempt, now: datetime) -> None:
         """The attempt was started and nothing tells how it ended: that is what its record says from now on."""
         self._add(
             _record(
-                step, place, last.attempt, ActionStatus.UNKNOWN, last.started_at, error=failure, finished_at=now
+                step, place, last.attempt, ActionStatus.UNKNOWN, last.started_at, error=IN_DOUBT, finished_at=now
             )
         )  # fmt: skip
 
@@ -115,14 +117,18 @@ class Attempts:
         """The last attempt of every action."""
         return (past[-1] for past in self._past.values())
 
-    def close_all(self, program: Program, doubt: Failure, now: datetime) -> None:
+    def waiting(self) -> Iterator[Place]:
+        """Where actions wait, by their records."""
+        return (place for place, past in self._past.items() if past[-1].status is ActionStatus.WAITING)
+
+    def close_all(self, program: Program, now: datetime) -> None:
         """Nothing goes on: attempts that were started are in doubt, what was delayed or repeated for items is
         cancelled.
         """
         for place, past in list(self._past.items()):
             step, last = program.steps[place.position], past[-1]
             if last.status is ActionStatus.STARTED and not step.steers:
-                self.doubt(step, place, last, doubt, now)
+                self.doubt(step, place, last, now)
             elif last.status in (ActionStatus.STARTED, ActionStatus.WAITING):
                 self.close(step, place, ActionStatus.CANCELLED, now)
 

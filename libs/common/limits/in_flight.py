@@ -18,6 +18,7 @@ from libs.common.db.tenant_limits import count_in_flight
 from libs.common.domain.limits import Limits
 from libs.common.errors import LimitShown, RateLimited, Unavailable
 from libs.common.limits.near import NearLimits
+from libs.common.tasks import end_tasks
 
 NAME = "executions_in_flight"
 _OLD_SECONDS, _FRESH_SECONDS = 1.0, 0.05
@@ -64,11 +65,7 @@ class InFlight:
 
     async def close(self) -> None:
         """Nothing is asked any more."""
-        asking = [count.asking for count in self._counts.values() if count.asking is not None]
-        for task in asking:
-            task.cancel()
-        if asking:
-            await asyncio.wait(asking)
+        await end_tasks(*[count.asking for count in self._counts.values()])
 
     def _make(self, tenant_id: UUID) -> _Count:
         if len(self._counts) >= _MOST_TENANTS:

@@ -14,6 +14,7 @@ from libs.common.limits.near import NearLimits
 from libs.common.limits.plans import Plans
 from libs.common.limits.rates import TenantRates
 from libs.common.settings import Settings
+from libs.common.tasks import end_tasks
 
 _WRITE_SECONDS = 5.0
 
@@ -34,9 +35,7 @@ class Limiter:
 
     async def stop(self) -> None:
         """What was noted is written, if PostgreSQL is there."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait([self._writing])
+        await end_tasks(self._writing)
         await self.near.write()
         await self.rates.close()
         await self.in_flight.close()

@@ -19,6 +19,7 @@ from libs.common.domain.limits import Limits, rate_of
 from libs.common.domain.webhook_settings import Rate
 from libs.common.errors import LimitShown, RateLimited
 from libs.common.limits.near import NearLimits
+from libs.common.tasks import end_tasks
 
 _SHARE, _MOST_AT_ONCE = 200, 1_000
 _MOST_KEYS = 10_000
@@ -65,11 +66,7 @@ class TenantRates:
 
     async def close(self) -> None:
         """Nothing is taken in the background any more."""
-        fetching = [held.fetching for held in self._held.values() if held.fetching is not None]
-        for task in fetching:
-            task.cancel()
-        if fetching:
-            await asyncio.wait(fetching)
+        await end_tasks(*[held.fetching for held in self._held.values()])
 
     def _make(self, key: _Key) -> _Held:
         if len(self._held) >= _MOST_KEYS:

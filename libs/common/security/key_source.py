@@ -18,6 +18,7 @@ from libs.common.clock import Clock
 from libs.common.errors import Unavailable
 from libs.common.security.egress import EgressPolicy, guarded_session
 from libs.common.security.jwks import PublishedKey, read_jwks
+from libs.common.tasks import end_tasks
 
 _MOST_BYTES = 262_144
 _SECONDS = 5.0
@@ -53,9 +54,7 @@ class KeySource:
 
     async def close(self) -> None:
         """Nothing is read any more."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
+        await end_tasks(self._reading)
 
     def _named(self, key_id: str | None) -> list[PublishedKey]:
         keys = self._keys or ()

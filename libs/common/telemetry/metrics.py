@@ -40,7 +40,9 @@ _spool_calls = _counter("spool_calls_total", "Calls that waited on the disk whil
 _journal_items = _histogram("journal_flush_items", "Records written by one commit of the journal", _SIZES)
 _journal_seconds = _histogram("journal_flush_seconds", "Time of one commit of the journal", _FAST)
 _journal_retries = _counter("journal_retries_total", "Commits of the journal that were tried again")
-_bus_published = _counter("bus_published_total", "Messages published; unknown: to be published again", "outcome")
+_bus_published = _counter(
+    "bus_published_total", "Messages published, by lane; unknown: to be published again", "outcome", "lane"
+)
 _bus_publish_seconds = _histogram("bus_publish_seconds", "Time until messages published together are confirmed", _FAST)
 _bus_deliveries = _counter("bus_deliveries_total", "Messages consumed, by how they were settled", "outcome")
 _exchange_events = _counter(
@@ -78,7 +80,11 @@ _spans = _counter("spans_total", "Spans by whether the receiver of traces took t
 
 
 # Looking a series up by its labels costs more than counting: the busiest are looked up once.
-_published = {True: _bus_published.labels("confirmed"), False: _bus_published.labels("unknown")}
+_published = {
+    (confirmed, bulk): _bus_published.labels("confirmed" if confirmed else "unknown", "bulk" if bulk else "prompt")
+    for confirmed in (True, False)
+    for bulk in (True, False)
+}
 _settled = {outcome: _bus_deliveries.labels(outcome) for outcome in ("acked", "rejected", "put_back", "failed")}
 _pool_waited = _pool_wait.labels()
 _accepted_items, _accepted_seconds = _accept_items.labels(), _accept_seconds.labels()
@@ -153,9 +159,9 @@ def observe_publish(seconds: float) -> None:
     _publish_seconds.observe(seconds)
 
 
-def count_published(messages: int, *, confirmed: bool) -> None:
-    """So many messages were published together; not confirmed means that their fate is unknown."""
-    _published[confirmed].inc(messages)
+def count_published(messages: int, *, confirmed: bool, bulk: bool = False) -> None:
+    """So many messages were published together into that lane; not confirmed means that their fate is unknown."""
+    _published[confirmed, bulk].inc(messages)
 
 
 def count_delivery(outcome: Literal["acked", "rejected", "put_back", "failed"]) -> None:

@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
 from libs.common.clock import new_id
@@ -36,6 +34,7 @@ _LAST_BATCH_SECONDS = 2.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_FAILED, _UNSET = Status(StatusCode.ERROR), Status()
 _KINDS = {
     "internal": SpanKind.INTERNAL, "server": SpanKind.SERVER, "client": SpanKind.CLIENT,
     "producer": SpanKind.PRODUCER, "consumer": SpanKind.CONSUMER,
@@ -60,10 +59,7 @@ class SpanExport:
             "service.namespace": "signalbox", "service.name": f"signalbox-{service}",
             "service.version": __version__, "service.instance.id": str(new_id()),
         }  # fmt: skip
-        self._ids = _GivenIds()
-        provider = TracerProvider(ALWAYS_ON, Resource(who), shutdown_on_exit=False, id_generator=self._ids)
-        provider.add_span_processor(self._processor)
-        self._tracer = provider.get_tracer("signalbox", __version__)
+        self._resource, self._scope = Resource(who), InstrumentationScope("signalbox", __version__)
         spans.export_to(self._take, settings.traces_ratio)
 
     async def close(self) -> None:
@@ -80,20 +76,18 @@ class SpanExport:
             self._exporter.give_up()
 
     def _take(self, span: Span) -> None:
-        """Never raises: what goes wrong with a span is not the station's affair."""
+        """Never raises: what goes wrong with a span is not the station's affair. The span is made as it is, without the
+        SDK's tracer, sampler and clock, which take five times as long.
+        """
         try:
-            context = Context()
-            if span.parent:
-                context = set_span_in_context(NonRecordingSpan(_context_of(span.parent)), context)
-            self._ids.next = _context_of(span.place)
-            made = self._tracer.start_span(
-                span.name, context, _KINDS[span.kind], dict(span.attributes),
-                [Link(_context_of(link)) for link in span.links], _nanoseconds(span.started_at),
+            made = ReadableSpan(
+                span.name, _context_of(span.place), _context_of(span.parent) if span.parent else None, self._resource,
+                {**span.attributes, "error.type": span.error} if span.error else span.attributes, (),
+                [Link(_context_of(link)) for link in span.links], _KINDS[span.kind],
+                status=_FAILED if span.error else _UNSET, start_time=_nanoseconds(span.started_at),
+                end_time=_nanoseconds(span.ended_at), instrumentation_scope=self._scope,
             )  # fmt: skip
-            if span.error:
-                made.set_attribute("error.type", span.error)
-                made.set_status(Status(StatusCode.ERROR))
-            made.end(_nanoseconds(span.ended_at))
+            self._processor.on_end(made)
         except Exception:  # noqa: BLE001 - see above
             _log.debug("a span is lost", name=span.name, exc_info=True)
 
@@ -109,19 +103,6 @@ def read_headers(text: str) -> Mapping[str, str]:
             raise OperatorError("SIGNALBOX_OTLP_HEADERS: must be name=value, comma-separated.")
         headers[name.strip()] = value.strip()
     return headers
-
-
-class _GivenIds(IdGenerator):
-    """Places are made by the stations: the next span gets the ids of `next`."""
-
-    def __init__(self) -> None:
-        self.next = SpanContext(0, 0, is_remote=False)
-
-    def generate_span_id(self) -> int:
-        return self.next.span_id
-
-    def generate_trace_id(self) -> int:
-        return self.next.trace_id
 
 
 class _Watched(SpanExporter):

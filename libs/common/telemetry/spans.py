@@ -199,8 +199,11 @@ def known_method(method: str) -> str:
 
 def traceparent_header(scope: Mapping[str, Any]) -> str:
     """The `traceparent` of a request (ASGI), or empty; more than one is none, and so is any while nobody exports."""
-    if _exporting is None:
-        return ""
+    return "" if _exporting is None else given_traceparent(scope)
+
+
+def given_traceparent(scope: Mapping[str, Any]) -> str:
+    """The `traceparent` of a request (ASGI), or empty; more than one is none."""
     given = [value for name, value in scope["headers"] if name == b"traceparent"]
     return given[0].decode("latin-1") if len(given) == 1 else ""
 

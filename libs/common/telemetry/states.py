@@ -52,6 +52,15 @@ class State(Collector):
 
 BACKLOG = State("backlog_executions", "Executions that are ready and not taken, at most 20 000 are counted")
 BACKLOG_AGE = State("backlog_age_seconds", "Since the trigger of the oldest execution that nobody ever took")
+BUDGET = State("dispatch_budget", "Executions that all tenants together may have on the bus or running")
+OUTSTANDING = State("dispatch_outstanding", "Executions that all tenants together have on the bus or running")
+HELD = State("dispatch_held_executions", "Executions that wait for their tenants' turn, at most 20 000 are counted")
+HELD_AGE = State("dispatch_held_age_seconds", "Since when the longest waits for its tenant's turn; 0: none does")
+HELD_TENANTS = State("dispatch_held_tenants", "Tenants of whom something waits for a turn")
+HELD_WITH_ROOM = State(
+    "dispatch_held_with_room", "Tenants of whom something waits for a turn although window and budget have room"
+)
+WINDOW_USE = State("dispatch_window_use_max", "The largest share of its window that a tenant has under way")
 OVERDUE = State("schedules_overdue", "Schedules that are due and not looked at, at most 20 000 are counted")
 OVERDUE_AGE = State("schedule_overdue_seconds", "Since the longest due slot that nobody looked at; 0: there is none")
 STUCK = State("doctor_findings", "What `signalbox doctor` finds, by disease, at most 1 000 of each", "disease")

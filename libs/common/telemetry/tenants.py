@@ -71,14 +71,14 @@ class Shown:
 class _Figures:
     """Of one tenant."""
 
-    __slots__ = ("actions", "backlog", "calls", "executions", "seconds")
+    __slots__ = ("actions", "backlog", "calls", "executions", "held", "outstanding", "seconds", "window")
 
     def __init__(self) -> None:
         self.calls: Tally[str] = Tally()
         self.executions: Tally[str] = Tally()
         self.actions: Tally[str] = Tally()
         self.seconds: tuple[int, float] = (0, 0.0)
-        self.backlog = 0
+        self.backlog = self.window = self.outstanding = self.held = 0
 
 
 class TenantSeries(Collector):
@@ -131,6 +131,17 @@ class TenantSeries(Collector):
             for tenant_id, number in backlog.items():
                 self._of(tenant_id).backlog += number
 
+    def dispatched(self, windows: Mapping[UUID, tuple[int, int, int]]) -> None:
+        """Of each tenant: its window, how much of it is in use, how much waits for its turn. Others use none of it."""
+        for figures in self._figures.values():
+            figures.window = figures.outstanding = figures.held = 0
+        if not self.is_off:
+            for tenant_id, (window, outstanding, held) in windows.items():
+                figures = self._of(tenant_id)
+                figures.window += window
+                figures.outstanding += outstanding
+                figures.held += held
+
     def describe(self) -> list[Metric]:
         """Its names."""
         return list(_families())
@@ -139,7 +150,7 @@ class TenantSeries(Collector):
         """As it stands."""
         for label in self._shown.rank(monotonic()):
             self._figures.pop(label, None)
-        families = calls, executions, actions, seconds, backlog = _families()
+        families = calls, executions, actions, seconds, backlog, window, outstanding, held = _families()
         for label, figures in self._figures.items():
             for family, tally in ((calls, figures.calls), (executions, figures.executions), (actions, figures.actions)):
                 for name, number in tally.items():
@@ -147,6 +158,10 @@ class TenantSeries(Collector):
             count, total = figures.seconds
             seconds.add_metric([label], count, total)
             backlog.add_metric([label], figures.backlog)
+            if figures.window:  # it has something under way, or somebody of these has
+                window.add_metric([label], figures.window)
+                outstanding.add_metric([label], figures.outstanding)
+                held.add_metric([label], figures.held)
         return families
 
     def _of(self, tenant_id: UUID) -> _Figures:
@@ -158,15 +173,25 @@ class TenantSeries(Collector):
 
 
 def _families() -> tuple[
-    CounterMetricFamily, CounterMetricFamily, CounterMetricFamily, SummaryMetricFamily, GaugeMetricFamily
+    CounterMetricFamily,
+    CounterMetricFamily,
+    CounterMetricFamily,
+    SummaryMetricFamily,
+    GaugeMetricFamily,
+    GaugeMetricFamily,
+    GaugeMetricFamily,
+    GaugeMetricFamily,
 ]:
-    calls, executions, actions, seconds, backlog = _DECLARED
+    calls, executions, actions, seconds, backlog, window, outstanding, held = _DECLARED
     return (
         CounterMetricFamily(calls.name, calls.text, labels=calls.labels),
         CounterMetricFamily(executions.name, executions.text, labels=executions.labels),
         CounterMetricFamily(actions.name, actions.text, labels=actions.labels),
         SummaryMetricFamily(seconds.name, seconds.text, labels=seconds.labels),
         GaugeMetricFamily(backlog.name, backlog.text, labels=backlog.labels),
+        GaugeMetricFamily(window.name, window.text, labels=window.labels),
+        GaugeMetricFamily(outstanding.name, outstanding.text, labels=outstanding.labels),
+        GaugeMetricFamily(held.name, held.text, labels=held.labels),
     )
 
 
@@ -181,6 +206,9 @@ _DECLARED = [
     declare("tenant_actions_total", "counter", "Action executions of one tenant by their status", ["tenant", "status"]),
     declare("tenant_execution_seconds", "summary", "From trigger to end, for one tenant", ["tenant"]),
     declare("tenant_backlog", "gauge", "Executions of one tenant that are ready and not taken", ["tenant"]),
+    declare("tenant_window", "gauge", "Executions that one tenant may have on the bus or running", ["tenant"]),
+    declare("tenant_outstanding", "gauge", "Executions that one tenant has on the bus or running", ["tenant"]),
+    declare("tenant_held", "gauge", "Executions of one tenant that wait for its turn", ["tenant"]),
 ]
 SERIES = TenantSeries()
 REGISTRY.register(SERIES)

@@ -5,11 +5,12 @@ import io
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 from litestar import Response, Router, get
+from litestar.di import NamedDependency, Provide
 from litestar.params import QueryParameter
 
 from libs.common.clock import id_time
@@ -19,7 +20,7 @@ from libs.common.domain.audit import Changed
 from services.gateway.auth import caller_of, parts_of, require_owner, require_platform, tenant_of
 from services.gateway.bodies import AnyRequest
 from services.gateway.documents import PLATFORM_SECURITY, TENANT_SECURITY, problems
-from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, id_bound, page, window
+from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, Window, id_bound, page, window
 
 _MOST_LINES = 10_000
 _COLUMNS = ("created_at", "kind", "object", "actor", "credential", "address", "request_id", "stands_for", "changes")
@@ -52,9 +53,15 @@ class AuditEntry(msgspec.Struct, frozen=True):
     changes: list[Changed]
 
 
-@get("/audit", responses=problems(400, 403, 422), summary="Read the audit log")
-async def list_audit(
-    request: AnyRequest,
+class Asked(msgspec.Struct, frozen=True):
+    """What is to be read: which entries, which of them now, and in which form."""
+
+    wanted: AuditFilter
+    opened: Window
+    form: str
+
+
+async def _asked(
     actor: _Text = None,
     kind: Kind = None,
     about: Annotated[str | None, QueryParameter(name="object", max_length=400, pattern=r"^[^\x00]*$")] = None,
@@ -64,49 +71,33 @@ async def list_audit(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     offset: Offset = 0,
-) -> Response[Page[AuditEntry] | bytes]:
+) -> Asked:
+    wanted = AuditFilter(actor, kind, about, id_bound(created_from), id_bound(created_to))
+    return Asked(wanted, window(limit, cursor, offset), form)
+
+
+@get("/audit", responses=problems(400, 403, 422), summary="Read the audit log")
+async def list_audit(request: AnyRequest, asked: NamedDependency[Asked]) -> Response[Page[AuditEntry] | bytes]:
     """Who changed what, newest first; sign-ins that were refused too. For owners."""
-    wanted = _filter(actor, kind, about, created_from, created_to)
-    return await _answer(
-        tenant_of(request).transaction(), caller_of(request).tenant_id, wanted, form, window(limit, cursor, offset)
-    )
+    return await _answer(tenant_of(request).transaction(), caller_of(request).tenant_id, asked)
 
 
 @get("/audit-log", responses=problems(422), summary="Read the platform's audit log")
-async def list_platform_audit(
-    request: AnyRequest,
-    actor: _Text = None,
-    kind: Kind = None,
-    about: Annotated[str | None, QueryParameter(name="object", max_length=400, pattern=r"^[^\x00]*$")] = None,
-    created_from: From = None,
-    created_to: To = None,
-    form: Format = "json",
-    limit: Limit = DEFAULT_LIMIT,
-    cursor: Cursor = None,
-    offset: Offset = 0,
-) -> Response[Page[AuditEntry] | bytes]:
+async def list_platform_audit(request: AnyRequest, asked: NamedDependency[Asked]) -> Response[Page[AuditEntry] | bytes]:
     """What the platform did, newest first, and sign-ins that named no tenant of ours."""
-    wanted = _filter(actor, kind, about, created_from, created_to)
-    return await _answer(
-        parts_of(request).database.transaction(), PLATFORM, wanted, form, window(limit, cursor, offset)
-    )
-
-
-def _filter(
-    actor: str | None, kind: str | None, about: str | None, since: datetime | None, to: datetime | None
-) -> AuditFilter:
-    return AuditFilter(actor, kind, about, id_bound(since), id_bound(to))
+    return await _answer(parts_of(request).database.transaction(), PLATFORM, asked)
 
 
 async def _answer(
-    begun: AbstractAsyncContextManager[Connection], tenant_id: UUID, wanted: AuditFilter, form: str, opened: Any
+    begun: AbstractAsyncContextManager[Connection], tenant_id: UUID, asked: Asked
 ) -> Response[Page[AuditEntry] | bytes]:
+    wanted, opened = asked.wanted, asked.opened
     before = min((bound for bound in (opened.after_id, wanted.before_id) if bound is not None), default=None)
     wanted = msgspec.structs.replace(wanted, before_id=before)
-    most = _MOST_LINES if form == "csv" else opened.rows
+    most = _MOST_LINES if asked.form == "csv" else opened.rows
     async with begun as connection:
         rows = await list_audit_rows(connection, tenant_id, wanted, limit=most, offset=opened.offset)
-    if form == "csv":
+    if asked.form == "csv":
         headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
         return Response(_csv(rows), media_type="text/csv", headers=headers)
     return Response(page(rows, opened, _shown, lambda row: row.id))
@@ -137,11 +128,17 @@ def _cell(value: object) -> str:
 
 
 ROUTER = Router(
-    "/api/v1", route_handlers=[list_audit], guards=[require_owner], security=TENANT_SECURITY, tags=["Audit"]
+    "/api/v1",
+    route_handlers=[list_audit],
+    dependencies={"asked": Provide(_asked)},
+    guards=[require_owner],
+    security=TENANT_SECURITY,
+    tags=["Audit"],
 )
 PLATFORM_ROUTER = Router(
     "/api/v1/admin",
     route_handlers=[list_platform_audit],
+    dependencies={"asked": Provide(_asked)},
     guards=[require_platform],
     security=PLATFORM_SECURITY,
     tags=["Platform"],

@@ -13,7 +13,8 @@ import aiohttp
 
 from tests.e2e.chaos.invariants import Seen
 from tests.e2e.chaos.verdict import SETTLE_SECONDS, begin, laws_hold
-from tests.e2e.installation import Echo, Installation, until
+from tests.e2e.installation import Echo, Installation
+from tests.waiting import until
 
 CALLS = int(os.environ.get("SIGNALBOX_CHAOS_CALLS", "1000"))
 OUTAGE_SECONDS = float(os.environ.get("SIGNALBOX_CHAOS_OUTAGE_SECONDS", "3"))

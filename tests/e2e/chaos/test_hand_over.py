@@ -1,6 +1,5 @@
 """Who may write: a worker that was given up and comes back writes nothing, and two schedulers fire every slot once."""
 
-import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -13,7 +12,8 @@ import pytest_asyncio
 
 from tests.e2e.chaos.invariants import Seen
 from tests.e2e.chaos.verdict import begin, laws_hold
-from tests.e2e.installation import Installation, installation, until
+from tests.e2e.installation import Installation, installation
+from tests.waiting import patience, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("hand-over")]
 
@@ -35,12 +35,13 @@ async def test_a_stopped_worker_that_comes_back_writes_nothing(running: Installa
         call = {"key": "call", "type": "http_request", "config": {"url": f"{echo.url}/held", "body": {"n": 1}}}
         workflow = await tenant.make("/workflows", {"name": "held", "actions": [call]})
         started = await tenant.make(f"/workflows/{workflow['id']}/execute", {"input": {}})
-        await asyncio.wait_for(echo.came.wait(), 10)
+        async with patience():
+            await echo.came.wait()
         completed = await running.metric("executor", COMPLETED)
         first.send(signal.SIGSTOP)
         stack.callback(first.send, signal.SIGCONT)
         await running.add("executor", stack, alias="second executor")
-        run = await tenant.ended(started["execution_id"], seconds=40)
+        run = await tenant.ended(started["execution_id"])
         first.send(signal.SIGCONT)
         echo.release.set()
 

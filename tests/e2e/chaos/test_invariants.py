@@ -20,7 +20,6 @@ from tests.e2e.chaos.broker import channel, count
 from tests.e2e.chaos.invariants import FOREIGN, LAWS, SHOWN, Seen, broken_laws
 from tests.e2e.chaos.witness import watch
 from tests.e2e.elsewhere import found_elsewhere
-from tests.e2e.installation import until
 from tests.factories import (
     action_row,
     call_row,
@@ -31,6 +30,7 @@ from tests.factories import (
     new_execution,
 )
 from tests.servers import RabbitMQ
+from tests.waiting import until
 
 CALL = {"key": "call", "type": "http_request", "retry": {"max_attempts": 2}, "config": {"url": "http://example.com"}}
 SAY = {"key": "say", "type": "log", "config": {"message": "hello"}}

@@ -14,7 +14,8 @@ import pytest_asyncio
 
 from tests.e2e.chaos.invariants import Seen
 from tests.e2e.chaos.verdict import begin, laws_hold
-from tests.e2e.installation import Installation, installation, until
+from tests.e2e.installation import Installation, installation
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("schedules"), pytest.mark.timeout(1200),

@@ -15,7 +15,8 @@ import pytest_asyncio
 
 from services.webhooks.spool import read_calls
 from tests.e2e.chaos.load import Load, check, load
-from tests.e2e.installation import Installation, installation, until
+from tests.e2e.installation import Installation, installation
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("spool"), pytest.mark.timeout(300),

@@ -11,7 +11,8 @@ from tests.e2e.chaos.footprint import bounded, check_logs
 from tests.e2e.chaos.invariants import Seen, broken_laws
 from tests.e2e.chaos.witness import watch
 from tests.e2e.elsewhere import found_elsewhere
-from tests.e2e.installation import Installation, until
+from tests.e2e.installation import Installation
+from tests.waiting import until
 
 SETTLE_SECONDS = 240.0
 """The drain time: by then everything has ended. A bad day of `make test` takes some seconds."""

@@ -13,6 +13,7 @@ from libs.common.embedded.valkey import EmbeddedValkey
 from libs.common.telemetry.registry import REGISTRY
 from libs.common.telemetry.states import BREAKER
 from services.executor.redis_watch import RedisWatch
+from tests.waiting import patience
 
 EVENT = LiveEvent(new_id(), new_id(), new_id(), "completed", SystemClock().now())
 
@@ -37,7 +38,7 @@ async def test_a_breaker_is_open_while_nothing_is_tried_and_closes_again(valkey:
     assert await rates.take("key", 10, 1) == 0, "each process counts by itself meanwhile"
     assert [told("breaker_open", breaker=name) for name in ("live_feed", "rates")] == [1, 1]
     await valkey.start()
-    async with asyncio.timeout(10):
+    async with patience():
         while told("breaker_open", breaker="live_feed") or told("breaker_open", breaker="rates"):
             await feed.publish([EVENT])
             await rates.take("key", 1_000, 1)
@@ -60,7 +61,7 @@ async def test_the_executor_tells_them(valkey: EmbeddedValkey) -> None:
     feed = make_live_feed(await valkey.start())
     watch = RedisWatch(feed, 0.01)
     watch.start()
-    async with asyncio.timeout(10):
+    async with patience():
         while told("redis_up") != 1:  # noqa: ASYNC110 - a gauge announces nothing
             await asyncio.sleep(0.01)
         assert (told("redis_memory_bytes") or 0) > 100_000

@@ -14,9 +14,10 @@ import pytest_asyncio
 
 from libs.common.security.encryption import new_master_key
 from libs.common.version import __version__
-from tests.e2e.installation import SERVICES, until
+from tests.e2e.installation import SERVICES
 from tests.integration.cli.command import mistake
 from tests.servers import RabbitMQ, ServiceProcess
+from tests.waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("services")]
 
@@ -26,7 +27,7 @@ CHECKS = {
     "scheduler": {"database": True, "bus": True},
     "executor": {"database": True, "bus": True},
 }
-STOP_SECONDS = 6.0
+STOP_SECONDS = 20.0
 UNPLUGGED = "unplugged"
 
 
@@ -44,7 +45,7 @@ async def settings(postgres_dsn: str, rabbitmq: RabbitMQ) -> AsyncIterator[dict[
         "SIGNALBOX_BUS_PREFIX": "of-services",
         "SIGNALBOX_MASTER_KEYS": new_master_key(),
         "SIGNALBOX_PLATFORM_KEY": "sbp_of-services",
-        "SIGNALBOX_UNREADY_SECONDS": "1",
+        "SIGNALBOX_UNREADY_SECONDS": "3",
     }
     await connection.execute("DROP DATABASE of_services WITH (FORCE)")
     await connection.close()
@@ -95,7 +96,7 @@ async def test_a_broker_that_is_away_is_no_obstacle_and_is_named(services: Servi
         except aiohttp.ClientError:
             return False
 
-    await until(listens, 30)
+    await until(listens)
     status, _, body = await page(process, "/readyz")
     assert (status, json.loads(body)) == (503, {"ready": False, "checks": {"database": True, "bus": False}})
     lines = [json.loads(line) for line in process.log.read_text().splitlines()]
@@ -126,7 +127,7 @@ async def test_one_that_is_to_stop_says_so_and_answers_for_a_while(services: Ser
         async def is_unready() -> bool:
             return (await page(process, "/readyz"))[0] == 503
 
-        await until(is_unready, 1)
+        await until(is_unready)
         checks = {**CHECKS[name], "running": False}
         assert json.loads((await page(process, "/readyz"))[2]) == {"ready": False, "checks": checks}
         async with session.get(f"{process.url}/webhooks/nowhere") as response:

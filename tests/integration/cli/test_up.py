@@ -16,13 +16,14 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from tests.e2e.installation import Tenant, until
+from tests.e2e.installation import Tenant
 from tests.integration.cli.command import mistake
 from tests.servers import ServiceProcess, free_port
+from tests.waiting import patience, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("up")]
 
-STOP_SECONDS = 6.0
+STOP_SECONDS = 20.0
 
 
 class Up:
@@ -186,7 +187,8 @@ async def under_way(tenant: Tenant, url: str, came: asyncio.Event) -> str:
     call: dict[str, Any] = {"key": "call", "type": "http_request", "config": {"url": url}}
     workflow = await tenant.make("/workflows", {"name": "slow", "actions": [call]})
     begun = await tenant.make(f"/workflows/{workflow['id']}/execute", {"input": {}})
-    await asyncio.wait_for(came.wait(), 10)
+    async with patience():
+        await came.wait()
     return begun["execution_id"]
 
 

@@ -1,8 +1,8 @@
 """What a release expects of a database and of the bus, kept as a file, so that later code can be held to it without the
 release's own code at hand: its statements, columns and guards, and the messages that it writes.
 
-`python -m tests.integration.db.release` keeps the present state as `releases/VERSION.json`. That is done when a version
-is released, never to make a test pass.
+`python -m tests.integration.db.release` keeps the present state as `releases/VERSION.json`, and the code as
+`releases/VERSION.tar.xz` (`release_code.py`). That is done when a version is released, never to make a test pass.
 """
 
 import asyncio
@@ -14,12 +14,13 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from libs.common.accept import NewExecution
+from libs.common.accept import NewExecution, ready_of
 from libs.common.bus.messages import ReadyBatch, encode
 from libs.common.db.migrate import migrate
 from libs.common.db.pool import Connection
 from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.version import __version__
+from tests.integration.db.release_code import keep_code
 from tests.integration.db.statements import statements
 
 FOLDER = Path(__file__).resolve().parent / "releases"
@@ -111,7 +112,7 @@ def example_message() -> bytes:
     new = NewExecution(
         ids[0], ids[1], 3, ids[2], "in", "webhook", b'{"a":1}', "ann", f"00-{'a' * 32}-{'b' * 16}-01", id=ids[3]
     )
-    return encode(ReadyBatch((new.ready(),)))
+    return encode(ReadyBatch((ready_of(new.started()),)))
 
 
 async def keep() -> Path:
@@ -137,3 +138,4 @@ async def keep() -> Path:
 
 if __name__ == "__main__":
     print(asyncio.run(keep()))
+    print(keep_code(__version__))

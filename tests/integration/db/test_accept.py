@@ -9,9 +9,9 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from libs.common.accept import Acceptor, NewExecution, decode_snapshot
+from libs.common.accept import Acceptor, NewExecution
 from libs.common.bus.memory import MemoryBus
-from libs.common.bus.messages import Ready, decode
+from libs.common.bus.messages import Ready, decode, decode_snapshot
 from libs.common.bus.protocol import Delivery
 from libs.common.db.accepting import CallRow
 from libs.common.db.group_commit import RefusedWrite

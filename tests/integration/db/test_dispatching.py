@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from libs.common.clock import new_id
+from libs.common.db.accepting import insert_accepted
 from libs.common.db.controlling import cancel_executions, pause_execution
 from libs.common.db.dispatching import (
     Ticket,
@@ -20,13 +21,13 @@ from libs.common.db.dispatching import (
 )
 from libs.common.db.executions import wake_due_executions
 from libs.common.db.pool import Connection, Database
-from libs.common.domain.fairness import Standing
+from libs.common.domain.fairness import Lane, Standing
 from tests.factories import make_execution, make_tenant, make_trigger, make_workflow, new_execution
 
 BYTES = 1_000
 _READ = """
 SELECT sum(pg_stat_get_xact_tuples_returned(oid) + pg_stat_get_xact_tuples_fetched(oid))::int
-  FROM pg_class WHERE relname LIKE 'executions%'
+  FROM pg_class WHERE relname LIKE $1 || '%'
 """
 
 
@@ -38,11 +39,27 @@ async def held(connection: Connection, tenant: UUID, workflow: UUID, number: int
     return ids
 
 
+async def held_from_the_start(
+    connection: Connection, tenant: UUID, workflow: UUID, number: int = 1, **more: Any
+) -> list[UUID]:
+    """As `held`, and nothing has to be changed for it."""
+    new = [new_execution(tenant, workflow, **more) for _ in range(number)]
+    for one in new:
+        await insert_accepted(connection, [one.started(Lane.HELD).row])
+    return [one.id for one in new]
+
+
+Held = Callable[..., Awaitable[list[UUID]]]
+ways = pytest.mark.parametrize("held", [held, held_from_the_start])
+"""What is announced and beyond the window is held then; what is placed before it is stored is stored so."""
+
+
 async def released(connection: Connection, tenant: UUID, room: int = 50) -> list[UUID]:
     return [one.id for one in await release_held(connection, [(tenant, room)], BYTES)]
 
 
-async def test_what_is_held_is_let_go_once_and_in_its_order(database: Database) -> None:
+@ways
+async def test_what_is_held_is_let_go_once_and_in_its_order(database: Database, held: Held) -> None:
     async with database.connection() as connection:
         tenant = await make_tenant(connection)
         workflow = await make_workflow(connection, tenant)
@@ -60,7 +77,8 @@ async def test_what_is_held_is_let_go_once_and_in_its_order(database: Database) 
         assert {one.id for one in await wake_due_executions(connection, 50, 0.0)} == set(ids)
 
 
-async def test_a_fresh_one_comes_with_all_that_an_executor_needs(database: Database) -> None:
+@ways
+async def test_a_fresh_one_comes_with_all_that_an_executor_needs(database: Database, held: Held) -> None:
     async with database.connection() as connection:
         tenant = await make_tenant(connection)
         workflow = await make_workflow(connection, tenant)
@@ -83,7 +101,8 @@ async def test_a_fresh_one_comes_with_all_that_an_executor_needs(database: Datab
         assert (aged.id, aged.epoch, aged.is_fresh) == (old, 4, False)
 
 
-async def test_priority_of_the_call_the_trigger_the_workflow(database: Database) -> None:
+@ways
+async def test_priority_of_the_call_the_trigger_the_workflow(database: Database, held: Held) -> None:
     async with database.connection() as connection:
         tenant = await make_tenant(connection)
         workflow = await make_workflow(connection, tenant)
@@ -106,6 +125,23 @@ async def test_priority_of_the_call_the_trigger_the_workflow(database: Database)
         ranks = {row["id"]: round(row["rank"] / timedelta(minutes=1)) for row in rows}
         assert [ranks[one] for one in (*by_slow, *by_usual, *by_hand, *asked)] == [3, 3, -2, -2, -2, 0, -10, -1]
         assert await released(connection, tenant) == [asked[1], *by_usual, *by_hand, asked[2], asked[0], *by_slow]
+
+
+async def test_ready_and_held_are_stored_together(database: Database) -> None:
+    async with database.connection() as connection:
+        tenant = await make_tenant(connection)
+        workflow, other = [await make_workflow(connection, tenant, name) for name in ("one", "other")]
+        await connection.execute(
+            """UPDATE workflow_versions SET definition = '{"priority": 2}' WHERE workflow_id = $1""", other
+        )
+        lanes = (Lane.PROMPT, Lane.HELD, Lane.BULK, None, Lane.HELD)
+        new = [new_execution(tenant, one) for one in (workflow, workflow, workflow, workflow, other)]
+        await insert_accepted(connection, [one.started(lane).row for one, lane in zip(new, lanes, strict=True)])
+        rows = {row["id"]: row for row in await connection.fetch("SELECT * FROM executions")}
+        assert [rows[one.id]["queue_rank"] is None for one in new] == [True, False, True, True, False]
+        assert [rows[one.id]["priority"] for one in new] == [None, 0, None, None, 2]
+        assert await count_outstanding(connection) == {tenant: 3}
+        assert await released(connection, tenant) == [new[4].id, new[1].id]
 
 
 async def test_who_has_waited_long_enough_goes_before_a_higher_priority(database: Database) -> None:
@@ -169,17 +205,36 @@ async def test_a_backlog_is_found_and_let_go_without_reading_the_rest(database: 
             tenants, workflows, [new_id() for _ in range(9_000)],
         )  # fmt: skip
         await connection.execute("ANALYZE executions")
-        assert await blocks_read(connection, lambda: tenants_with_backlog(connection)) < 200
-        assert await blocks_read(connection, lambda: release_held(connection, [(tenants[0], 3)], BYTES)) < 300
-        assert await blocks_read(connection, lambda: count_outstanding(connection)) < 200
+        assert await rows_read(connection, lambda: tenants_with_backlog(connection)) < 200
+        assert await rows_read(connection, lambda: release_held(connection, [(tenants[0], 3)], BYTES)) < 300
+        assert await rows_read(connection, lambda: count_outstanding(connection)) < 200
 
 
-async def blocks_read(connection: Connection, work: Callable[[], Awaitable[object]]) -> int:
-    """How many entries of indexes and rows of the executions it reads; there are some thousand."""
+async def rows_read(connection: Connection, work: Callable[[], Awaitable[object]], tables: str = "executions") -> int:
+    """How many entries of indexes and rows it reads of the tables whose names begin so."""
     async with connection.transaction():
-        before = await connection.fetchval(_READ)
+        before = await connection.fetchval(_READ, tables)
         await work()
-        return await connection.fetchval(_READ) - before
+        return await connection.fetchval(_READ, tables) - before
+
+
+async def test_the_priority_of_a_workflow_is_looked_up_once_for_all_that_have_it(database: Database) -> None:
+    """What compares each with each takes seconds for thousands."""
+    async with database.connection() as connection:
+        tenant = await make_tenant(connection)
+        workflow = await make_workflow(connection, tenant)
+        new = [new_execution(tenant, workflow) for _ in range(300)]
+
+        async def start_held() -> None:
+            await insert_accepted(connection, [one.started(Lane.HELD).row for one in new[:150]])
+
+        async def hold() -> None:
+            await insert_accepted(connection, [one.row() for one in new[150:]])
+            tickets = [Ticket(tenant, one.id, 0) for one in new[150:]]
+            assert await hold_executions(connection, tickets) == 150
+
+        for work in (start_held, hold):
+            assert await rows_read(connection, work, "workflow_versions") <= 10
 
 
 async def test_a_priority_out_of_range_is_refused(database: Database) -> None:

@@ -403,6 +403,7 @@ OF_OTHERS: dict[str, Call] = {
     "signals.send_signals": lambda c, t, o: signals.send_signals(
         c, [signals.Signal(t, o.pending, 0, 0, "event", "{}")]
     ),
+    "signals.close_places": lambda c, t, o: signals.close_places(c, [signals.Place(t, o.waiting, 5, 0)]),
     "signals.signals_of": lambda c, t, o: signals.signals_of(c, [(t, o.waiting)]),
     "signals.wake_signalled": lambda c, t, o: signals.wake_signalled(c, [signals.Place(t, o.waiting, 0, 0)]),
     "controlling.cancel_replaced": lambda c, t, o: controlling.cancel_replaced(

@@ -10,6 +10,7 @@ from libs.common.db.group_commit import GroupCommit, RefusedWrite
 from libs.common.db.pool import Connection, Database
 from libs.common.errors import Unavailable
 from tests.integration.locks import held_up
+from tests.waiting import patience
 
 _WRITE = "INSERT INTO numbers SELECT unnest($1::int[]) RETURNING n * 10 AS n"
 
@@ -61,7 +62,7 @@ async def test_what_comes_during_a_flush_goes_together_in_the_next(numbers: Numb
 
 async def test_a_lone_item_does_not_wait_for_company(numbers: Numbers) -> None:
     commits = GroupCommit[int, int](numbers.write)
-    async with asyncio.timeout(1):
+    async with patience():
         assert await commits.submit(7) == 70
     assert numbers.flushes == [1]
     await commits.close()
@@ -70,7 +71,7 @@ async def test_a_lone_item_does_not_wait_for_company(numbers: Numbers) -> None:
 async def test_one_after_the_other_on_one_lane_each_is_flushed(numbers: Numbers) -> None:
     """The next item comes in the very moment in which the lane of the one before ends."""
     commits = GroupCommit[int, int](numbers.write, lanes=1)
-    async with asyncio.timeout(10):
+    async with patience():
         assert [await commits.submit(n) for n in range(20)] == [n * 10 for n in range(20)]
     await commits.close()
 

@@ -16,7 +16,7 @@ from libs.common.clock import new_id
 from libs.common.db.controlling import cancel_executions, pause_execution, resume_execution
 from libs.common.db.executions import change_executions
 from libs.common.db.pool import Connection, Database
-from libs.common.db.signals import Place, Signal, send_signals, signals_of, wake_signalled
+from libs.common.db.signals import Place, Signal, clear_signals, close_places, send_signals, signals_of, wake_signalled
 from tests.factories import execution_change, make_execution, make_tenant, make_workflow
 from tests.integration.locks import held_up
 
@@ -153,6 +153,34 @@ async def test_executions_are_locked_in_the_order_of_their_keys(runs: Runs, data
         with pytest.raises(asyncpg.LockNotAvailableError):
             await runs.connection.fetch(_LOCK, first)
     assert await sending == 2
+
+
+async def test_at_a_closed_place_nothing_is_told_and_what_was_told_before_stands(
+    runs: Runs, database: Database
+) -> None:
+    early, late, ended = await runs.parked(), await runs.parked(), await runs.parked()
+    await send(database, [runs.signal(early)])
+    await cancel_executions(runs.connection, runs.tenant, [ended])
+    async with database.transaction() as connection:
+        await close_places(connection, [runs.place(one) for one in (early, late, ended)])
+    assert await send(database, [runs.signal(early), runs.signal(late)]) == 0
+    both = [(runs.tenant, early), (runs.tenant, late)]
+    assert await signals_of(runs.connection, both) == [runs.signal(early)]
+    assert await wake_signalled(runs.connection, [runs.place(late)]) == 0
+    assert await runs.connection.fetchval("SELECT count(*) FROM signals WHERE execution_id = $1", ended) == 0
+    await clear_signals(runs.connection, [runs.place(late)])
+    assert await send(database, [runs.signal(late)]) == 1, "another attempt waits anew"
+
+
+async def test_who_closes_a_place_waits_for_who_tells_it_something(runs: Runs, database: Database) -> None:
+    execution = await runs.running()
+    async with database.transaction() as executor:
+        async with database.transaction() as sender:
+            await send_signals(sender, [runs.signal(execution)])
+            closing = asyncio.create_task(close_places(executor, [runs.place(execution)]))
+            await held_up(runs.connection)
+        await closing
+        assert await signals_of(executor, [(runs.tenant, execution)]) == [runs.signal(execution)]
 
 
 async def test_many_senders_at_once_all_come_through(runs: Runs, database: Database) -> None:

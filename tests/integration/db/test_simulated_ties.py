@@ -23,7 +23,7 @@ from libs.common.db.event_waits import EventWait, add_event_waits
 from libs.common.db.events import raise_events
 from libs.common.db.executions import ExecutionChange, change_executions
 from libs.common.db.pool import Connection, Database
-from libs.common.db.signals import Place, Signal, clear_signals, send_signals, signals_of, wake_signalled
+from libs.common.db.signals import Place, Signal, clear_signals, close_places, send_signals, signals_of, wake_signalled
 from libs.common.db.slots import Place as Holder
 from libs.common.db.slots import leave, watch_slots
 from libs.common.domain.events import NewEvent
@@ -76,6 +76,7 @@ class History:
         if len(self.executions) < 4 or self.chance.random() < 0.05:
             return self._accept()
         kinds = [self._move] * 4 + [self._enter] * 3 + [self._leave, self._signal, self._wake_signalled, self._clear]
+        kinds += [self._close]
         kinds += [self._start_children] * 2 + [self._forget_children, self._settle, self._cancel, self._pause]
         return self.chance.choice([*kinds, self._ask, self._decide, self._wait, self._raise, self._read])()
 
@@ -116,6 +117,10 @@ class History:
     def _wake_signalled(self) -> Step:
         places = self._places()
         return lambda connection: wake_signalled(connection, places)
+
+    def _close(self) -> Step:
+        places = self._places()
+        return _in_transaction(lambda connection: close_places(connection, places))
 
     def _clear(self) -> Step:
         places = self._places()

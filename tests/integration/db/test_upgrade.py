@@ -8,8 +8,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from libs.common.accept import Snapshot, decode_snapshot
-from libs.common.bus.messages import decode
+from libs.common.bus.messages import Snapshot, decode, decode_snapshot
 from libs.common.db.pool import Database
 from tests.integration.db.release import example_message, faults_of, latest
 

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import tracemalloc
 import zlib
-from time import perf_counter
+from time import process_time
 
 import aiohttp
 import msgspec
@@ -70,9 +70,9 @@ async def test_a_charset_that_is_none_of_the_web_s_is_not_believed(
 async def test_a_charset_that_is_slow_to_read_does_not_hold_up_the_process(session: aiohttp.ClientSession) -> None:
     """Punycode takes time by the square of the length: minutes for a few megabytes."""
     raw = b"a" * 100_000 + b"-" + b"z9" * 100_000
-    before = perf_counter()
+    before = process_time()
     await kept(session, raw_answer(raw, b"Content-Type: text/plain; charset=punycode"))
-    assert perf_counter() - before < 2
+    assert process_time() - before < 2
 
 
 async def test_a_header_that_is_not_utf8_is_read_as_latin1(session: aiohttp.ClientSession) -> None:

@@ -1,6 +1,5 @@
 """The private PostgreSQL: data outlives every way of stopping, one process at a time, never as root."""
 
-import asyncio
 import os
 import pwd
 import re
@@ -15,6 +14,7 @@ from libs.common.embedded.account import Account
 from libs.common.errors import OperatorError
 from tests.integration.embedded.conftest import Holder, OpenHolder, Servers, gone, owner_of
 from tests.servers import free_port
+from tests.waiting import patience
 
 ME = Account(os.geteuid(), os.getegid())
 
@@ -65,7 +65,7 @@ async def test_killing_the_holder_ends_its_servers_and_keeps_the_data(
     server = servers.postgres(tmp_path / "data")
     dsn = await server.start()  # at once: the old server may still be on its way out
     assert await remembered(dsn) == ["kept"]
-    async with asyncio.timeout(10):
+    async with patience():
         await gone(holder.postgres)
         await gone(holder.valkey)
 

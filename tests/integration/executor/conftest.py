@@ -1,14 +1,14 @@
 """An executor over a real database and the in-memory bus, an endpoint for it to call, and runs to follow."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from libs.common.bus.memory import MemoryBus
 from libs.common.bus.messages import Ready
 from libs.common.bus.protocol import Bus
@@ -18,6 +18,7 @@ from services.scheduler.rescue import Rescue
 from services.scheduler.waking import Waking
 from tests.integration.conftest import World
 from tests.servers import free_port
+from tests.waiting import patience, until
 
 LOOPBACK = load_settings({"SIGNALBOX_EGRESS_ALLOW": "127.0.0.1/32"}).egress_allow
 
@@ -45,7 +46,7 @@ class Endpoint:
 
     async def called(self, times: int) -> None:
         """Returns when so many requests have come."""
-        async with asyncio.timeout(10):
+        async with patience():
             while len(self.requests) < times:
                 self.came.clear()
                 await self.came.wait()
@@ -156,13 +157,6 @@ async def executor(executors: Executor) -> Executor:
     """One is running."""
     await executors.start()
     return executors
-
-
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
-    """Returns when the condition holds. Raises `TimeoutError`."""
-    async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - the database has no event for it
-            await asyncio.sleep(0.02)
 
 
 def attempts(run: dict[str, Any]) -> list[tuple[str, int, str]]:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.executor.conftest import Endpoint, Executor, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, attempts
 from tests.integration.executor.test_runs import call, log
+from tests.waiting import until
 
 
 def run_workflow(name: str, key: str = "sub", **config: Any) -> dict[str, Any]:

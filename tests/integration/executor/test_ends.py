@@ -3,9 +3,10 @@
 from typing import Any
 
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import Executor, until
+from tests.integration.executor.conftest import Executor
 from tests.integration.gateway.definitions import LOG, workflow
 from tests.integration.gateway.test_events import listener
+from tests.waiting import until
 
 SLOW = {"key": "slow", "type": "wait", "config": {"event": "never", "timeout_seconds": 600}}
 FAIL = {"key": "boom", "type": "fail", "config": {"message": "no good"}}

@@ -5,8 +5,9 @@ known to be done, what is in doubt says so, and whoever was given up changes not
 import pytest
 
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import Endpoint, Executor, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, attempts
 from tests.integration.executor.test_runs import call, log
+from tests.waiting import until
 
 _STORED = (
     "SELECT row_to_json(e)::text AS row FROM executions e UNION ALL"

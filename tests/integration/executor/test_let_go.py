@@ -1,8 +1,9 @@
 """A run that its worker cannot record any more is let go: somebody takes it again, and nothing stays running."""
 
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import Endpoint, Executor, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, attempts
 from tests.integration.executor.test_runs import call, log
+from tests.waiting import until
 
 
 async def test_a_journal_that_breaks_leaves_nothing_running(

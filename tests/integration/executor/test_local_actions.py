@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from tests.integration.executor.conftest import Endpoint, Executor, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, attempts
 from tests.integration.executor.test_runs import call, log
+from tests.waiting import until
 
 
 def create(collection: str = "deals", key: str = "save", **data: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What an executor makes of its messages: copies, batches, garbage, and what refers to nothing."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -10,9 +9,10 @@ from libs.common.bus.memory import MemoryBus
 from libs.common.bus.messages import Ready, ReadyBatch, encode
 from libs.common.clock import new_id
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import Endpoint, Executor, announced, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, announced, attempts
 from tests.integration.executor.test_runs import call, log
 from tests.integration.scheduler.conftest import drained
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def test_a_copy_that_comes_while_it_runs_changes_nothing(
 ) -> None:
     endpoint.gate.clear()
     execution_id = await executor.begin([call(endpoint)])
-    await asyncio.wait_for(endpoint.came.wait(), 5)
+    await endpoint.called(1)
     (ready,) = await announced(acme)
     await acme.bus.publish([encode(ReadyBatch(items=(structs.replace(ready, epoch=epoch),))) for epoch in (0, 1, 2)])
     other = await executor.run([log("meanwhile")])

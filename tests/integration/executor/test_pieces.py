@@ -8,9 +8,10 @@ from libs.common.bus.memory import MemoryBus
 from libs.common.bus.messages import Ready, ReadyBatch, encode
 from libs.common.clock import new_id
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import Endpoint, Executor, until
+from tests.integration.executor.conftest import Endpoint, Executor
 from tests.integration.executor.test_runs import call, log
 from tests.integration.scheduler.conftest import drained
+from tests.waiting import until
 
 MANY = 27
 _ENDED = "SELECT count(*) AS number FROM executions WHERE status = 'completed'"
@@ -43,7 +44,7 @@ async def all_completed(acme: World) -> None:
     async def are_completed() -> bool:
         return (await acme.fetch(_ENDED))[0]["number"] == MANY
 
-    await until(are_completed, 30)
+    await until(are_completed)
 
 
 async def test_each_runs_once_also_when_the_message_comes_again(

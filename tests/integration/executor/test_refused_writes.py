@@ -13,8 +13,9 @@ import pytest
 from libs.common.bus.memory import MemoryBus
 from libs.common.bus.messages import ReadyBatch, encode
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import Endpoint, Executor, announced, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, announced, attempts
 from tests.integration.executor.test_runs import call, log
+from tests.waiting import until
 
 _PICKY = "ALTER TABLE action_executions ADD CONSTRAINT picky CHECK (output::text NOT LIKE '%unlucky%')"
 
@@ -55,6 +56,18 @@ async def test_records_that_are_refused_in_the_middle_leave_no_attempt_open(
     assert run["actions"][0]["input"]["url"] == f"{endpoint.url}/hook"
     assert len(endpoint.requests) == 1
     assert (await executor.run([log("a", "lucky")]))["status"] == "completed"
+
+
+async def test_what_was_done_within_the_database_keeps_its_record_when_later_ones_are_refused(
+    executor: Executor, acme: World
+) -> None:
+    """Its run tells of it once more, in the flush that is refused."""
+    await acme.fetch(_PICKY)
+    emit: dict[str, Any] = {"key": "emit", "type": "emit_event", "config": {"event": "thing.done", "data": {"n": 1}}}
+    run = await executor.run([emit, log("a", "unlucky")])
+    assert (run["error"]["class"], attempts(run)) == ("unstorable", [("emit", 1, "completed"), ("a", 1, "completed")])
+    assert run["actions"][0]["output"]["event_id"]
+    assert run["actions"][0]["input"]["data"] == {"n": 1}
 
 
 async def test_what_earlier_commits_left_open_is_closed_when_records_are_refused(

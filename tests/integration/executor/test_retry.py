@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from services.scheduler.jobs import Jobs
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import Endpoint, Executor, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, attempts
 from tests.integration.executor.test_flow import for_each
 from tests.integration.executor.test_runs import call, log
+from tests.waiting import until
 
 
 async def again(world: World, execution_id: str, body: Any = None) -> dict[str, Any]:

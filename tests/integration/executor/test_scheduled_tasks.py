@@ -7,8 +7,9 @@ import msgspec
 
 from services.scheduler.firing import Firing
 from tests.integration.actions.mail_server import serving_mail
-from tests.integration.executor.conftest import Endpoint, Executor, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, attempts
 from tests.integration.gateway.definitions import workflow
+from tests.waiting import until
 
 ENDS = ("completed", "failed", "cancelled", "timed_out")
 GREET = {"key": "say", "type": "log", "config": {"message": "{{ input.name }}"}}

@@ -1,14 +1,11 @@
 """What opens an endpoint is sent to that endpoint and stands nowhere else: not in a record, not in a log line."""
 
 import base64
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import structlog
 
-from libs.common.telemetry.logging import configure_logging
 from tests.integration.conftest import World
 from tests.integration.executor.conftest import Endpoint, Executor
 from tests.integration.executor.test_runs import call, log
@@ -16,26 +13,6 @@ from tests.servers import free_port
 
 SECRET = "s3cret-0123456789"
 _STORED = "SELECT row_to_json(e)::text FROM executions e UNION ALL SELECT row_to_json(a)::text FROM action_executions a"
-
-
-@pytest.fixture
-def logged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """Everything that was logged so far, at every level, in the form of production."""
-    monkeypatch.setattr(logging.getLogger("httpx"), "disabled", True)  # the caller's own log, not ours
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    configure_logging("debug", "json", "executor")
-
-    def text() -> str:
-        captured = capsys.readouterr()
-        return captured.out + captured.err
-
-    yield text
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    logging.captureWarnings(False)
-    root.handlers = handlers
-    root.setLevel(level)
 
 
 @pytest.mark.parametrize("reachable", [True, False])

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from tests.integration.executor.conftest import Endpoint, Executor, until
+from tests.integration.executor.conftest import Endpoint, Executor
 from tests.integration.executor.test_runs import call, log
+from tests.waiting import until
 
 
 async def limited(executor: Executor, actions: list[dict[str, Any]], **concurrency: Any) -> str:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.executor.conftest import Endpoint, Executor, attempts, until
+from tests.integration.executor.conftest import Endpoint, Executor, attempts
 from tests.integration.executor.test_runs import call, log
+from tests.waiting import until
 
 
 def wait(key: str = "w", **config: Any) -> dict[str, Any]:
@@ -64,6 +65,24 @@ async def test_a_no_fails_the_action_or_is_an_output(executor: Executor, on_reje
 async def test_an_approval_that_nobody_gives_in_time_fails(executor: Executor) -> None:
     run = await executor.run([ask(timeout_seconds=0.2)], {"amount": 1})
     assert (run["status"], run["error"]["class"]) == ("failed", "timeout")
+
+
+async def test_who_decides_after_the_run_went_on_is_told_so(executor: Executor) -> None:
+    """By the database's clock there is time: the executor's is ahead."""
+    executor.world.clock.move(3_600)
+    actions = [ask(timeout_seconds=0.5) | {"on_error": "continue"}, wait(seconds=60)]
+    execution_id = await executor.begin(actions, {"amount": 1})
+    asked = await approval(executor)
+
+    async def has_gone_on() -> bool:
+        run = (await executor.world.call("GET", f"/executions/{execution_id}")).json()
+        return attempts(run) == [("ask", 1, "failed"), ("w", 1, "waiting")]
+
+    await until(has_gone_on)
+    answer = await executor.world.call("POST", f"/approvals/{asked['id']}", {"decision": "approve"})
+    assert (answer.status_code, "goes on without it" in answer.json()["detail"]) == (409, True)
+    (decided,) = await executor.world.fetch("SELECT decided_at FROM approvals")
+    assert decided["decided_at"] is None
 
 
 async def test_a_wait_of_days_is_due_when_it_is_in_vain(executor: Executor) -> None:

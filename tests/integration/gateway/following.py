@@ -1,6 +1,5 @@
 """A gateway that listens on a port, and what a browser makes of its streams."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from libs.common.runtime import HttpServer, take_port
 from services.gateway.app import create_app
 from services.gateway.live import LiveStreams
 from tests.integration.conftest import World
+from tests.waiting import patience
 
 
 @dataclass
@@ -57,13 +57,13 @@ async def read_events(response: ClientResponse) -> AsyncIterator[dict[str, Any]]
 
 @asynccontextmanager
 async def gateway(world: World, redis_url: str = "", streams: int = 100) -> AsyncGenerator[Gateway]:
-    """Not to wait longer than twenty seconds for."""
+    """Not to wait for longer than tests wait."""
     live = LiveStreams(redis_url, streams)
     app: Any = create_app(world.parts, live)
     server = HttpServer(app, take_port("127.0.0.1", 0), 1.0, sockets=True)
     server.start()
     try:
-        async with asyncio.timeout(20):
+        async with patience():
             yield Gateway(world, live, server.port)
     finally:
         await live.close()

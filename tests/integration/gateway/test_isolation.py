@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from libs.common.accept import Announcer
+from libs.common.announce import Announcer
 from libs.common.db.pool import Database, TenantDatabase
 from services.gateway.app import create_app
 from services.scheduler.jobs import Jobs

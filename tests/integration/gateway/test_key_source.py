@@ -14,8 +14,8 @@ from libs.common.errors import Unavailable
 from libs.common.security.egress import EgressPolicy
 from libs.common.security.key_source import KeySource
 from tests.integration.conftest import MovableClock
-from tests.integration.executor.conftest import until
 from tests.tokens import jwks
+from tests.waiting import until
 
 HERE = EgressPolicy([ip_network("127.0.0.1/32")])
 

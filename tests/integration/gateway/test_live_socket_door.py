@@ -12,10 +12,10 @@ from libs.common.telemetry.registry import REGISTRY
 from services.gateway import followers, sockets, tenant_feed
 from services.gateway.routes import live_socket
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import until
 from tests.integration.gateway.following import Gateway, gateway
 from tests.integration.gateway.sockets import Client, Runs, connected
 from tests.integration.gateway.test_live_streams_end import expired, revoked, suspended
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)

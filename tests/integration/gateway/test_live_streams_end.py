@@ -9,9 +9,9 @@ import pytest
 from libs.common.telemetry.registry import REGISTRY
 from services.gateway import followers, live
 from tests.integration.conftest import ADMIN, World
-from tests.integration.executor.conftest import until
 from tests.integration.gateway.following import Gateway, gateway, read_events
 from tests.integration.gateway.test_live_stream import become, started, statuses, telling
+from tests.waiting import until
 
 LAST = "Last-Event-ID"
 
@@ -104,7 +104,7 @@ async def test_a_stream_ends_with_its_right_to_be(
 async def test_a_busy_stream_ends_with_its_right_to_be(
     acme: World, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "_LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(live, "_LOOK_SECONDS", 600.0)
     execution_id, viewer, enough = await started(acme), acme.headers("acme", "viewer"), asyncio.Event()
 
     async def keep_telling() -> None:

@@ -12,10 +12,10 @@ from libs.common import runtime
 from services.gateway import sockets, tenant_feed
 from services.gateway.routes import live_socket
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import until
 from tests.integration.gateway.following import Gateway, gateway
 from tests.integration.gateway.sockets import Runs, connected
 from tests.integration.gateway.test_live_socket_door import none_open, open_sockets
+from tests.waiting import PATIENCE_SECONDS, until
 
 WRONG = json.dumps({f"{number:064}": 1 for number in range(20)})
 """A message of which the answer is larger."""
@@ -53,7 +53,7 @@ def frame(text: str) -> bytes:
 
 
 async def test_whoever_reads_too_slowly_is_told_and_dropped(acme: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "_FAREWELL_SECONDS", 15.0)
+    monkeypatch.setattr(sockets, "_FAREWELL_SECONDS", PATIENCE_SECONDS)
     dropped, said = asyncio.Event(), b""
 
     async def say_goodbye(socket: sockets.AnySocket, ending: sockets.Ending) -> None:

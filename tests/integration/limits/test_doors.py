@@ -1,6 +1,5 @@
 """Each limit at its door: what is at the limit is taken, what is above is refused and says which limit it was."""
 
-import asyncio
 from typing import Any
 
 import httpx
@@ -10,6 +9,7 @@ from tests.integration.conftest import World
 from tests.integration.gateway.definitions import LOG, hourly, workflow
 from tests.integration.gateway.test_scheduled_tasks import task
 from tests.integration.limits.conftest import limit, refusal
+from tests.waiting import patience
 
 
 async def test_api_calls(acme: World) -> None:
@@ -102,7 +102,7 @@ async def test_executions_in_flight(acme: World, hooks: httpx.AsyncClient, addre
     assert refusal(refused) == (429, "executions_in_flight", 3, 3)
     assert refused.headers["retry-after"] == "2"
     await acme.fetch("UPDATE executions SET status = 'waiting'")  # what waits holds no place
-    async with asyncio.timeout(5.0):
+    async with patience():
         while (await acme.call("POST", run)).status_code == 429:  # the last count stands for some milliseconds
             continue
     assert [(await acme.call("POST", run)).status_code for _ in range(3)] == [202, 202, 429]

@@ -11,7 +11,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from libs.common.accept import Acceptor, Announcer
+from libs.common.accept import Acceptor
+from libs.common.announce import Announcer
 from libs.common.bus.memory import MemoryBus
 from libs.common.bus.messages import Ready, decode
 from libs.common.bus.protocol import Bus, Delivery
@@ -25,6 +26,7 @@ from services.scheduler.turns import Turns
 from services.scheduler.waking import Waking
 from tests.integration.conftest import World
 from tests.integration.gateway.definitions import workflow
+from tests.waiting import patience
 
 _CLOCK = """
 CREATE SCHEMA clock;
@@ -106,7 +108,7 @@ async def drained(bus: Bus) -> list[Ready]:
 
     messages = await bus.depth()
     consumer = await bus.consume(take, prefetch=max(1, messages))
-    async with asyncio.timeout(5):
+    async with patience():
         found = [decode(await bodies.get()) for _ in range(messages)]
     await consumer.stop()
     return [ready for batch in found for ready in batch.items]

@@ -1,7 +1,6 @@
 """An exchange of the platform on a real RabbitMQ, and intakes that take events from it."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,6 +14,7 @@ from libs.common.accept import Acceptor
 from libs.common.settings import Secret
 from services.scheduler.intake import Intake
 from tests.integration.conftest import World
+from tests.waiting import until
 
 
 class Exchange:
@@ -109,13 +109,6 @@ class Exchange:
         """On a connection of its own: the broker may have been away since the last one."""
         async with await aio_pika.connect(self.url) as connection, connection.channel() as channel:
             yield channel
-
-
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-    """Returns when the condition holds. Raises `TimeoutError`."""
-    async with asyncio.timeout(seconds):
-        while not await holds():  # noqa: ASYNC110 - neither the broker nor the database has an event for it
-            await asyncio.sleep(0.02)
 
 
 async def until_count(world: World, table: str, number: int) -> None:

@@ -11,6 +11,7 @@ from libs.common.db.partitions import DAYS_AHEAD, DAYS_BACK
 from services.scheduler.housekeeping import Housekeeping
 from tests.integration.conftest import World
 from tests.integration.gateway.definitions import workflow
+from tests.waiting import patience
 
 TABLES = ("executions", "action_executions", "signals", "webhook_logs", "events", "firings")
 MONTH = 30 * 86_400
@@ -58,7 +59,7 @@ async def test_a_long_reader_holds_up_nobody(acme: World, database_dsn: str) -> 
         for table in TABLES:
             await reader.fetch(f"SELECT count(*) FROM {table}")
         acme.clock.move(MONTH)
-        async with asyncio.timeout(5):
+        async with patience():
             await Housekeeping(acme.parts.database, acme.clock).work()
             await acme.fetch(_INSERT, new_id())
     await reader.close()

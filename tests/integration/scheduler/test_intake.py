@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 from tests.integration.conftest import ADMIN, World
 from tests.integration.gateway.test_events import BIG, listener
 from tests.integration.scheduler.conftest import metric
-from tests.integration.scheduler.exchange import Exchange, until, until_count
+from tests.integration.scheduler.exchange import Exchange, until_count
 from tests.servers import RabbitMQ
+from tests.waiting import until
 
 DEAL = {"type": "deal.won", "data": {"amount": 3}, "id": "evt_1"}
 

@@ -4,7 +4,6 @@ broker that go and come back. Nothing is lost, and nothing runs twice.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -16,16 +15,9 @@ from libs.common.embedded.postgres import EmbeddedPostgres
 from tests.integration.conftest import World
 from tests.integration.gateway.test_events import listener
 from tests.integration.scheduler.conftest import metric
-from tests.integration.scheduler.exchange import Exchange, until, until_count
+from tests.integration.scheduler.exchange import Exchange, until_count
 from tests.servers import RabbitMQ
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of this test alone, which it may stop and start."""
-    made = EmbeddedPostgres(tmp_path, settings={"fsync": "off"})
-    yield made
-    await made.stop()
+from tests.waiting import until
 
 
 @pytest.fixture

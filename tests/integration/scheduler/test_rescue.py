@@ -11,8 +11,8 @@ from libs.common.db.workers import beat, retire
 from libs.common.errors import Unavailable
 from services.scheduler.rescue import Rescue
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import until
 from tests.integration.scheduler.conftest import metric, parked, sweep, woken
+from tests.waiting import until
 
 
 async def worker(world: World, last_beat: timedelta | None) -> UUID:

@@ -15,11 +15,11 @@ from libs.common.errors import Unavailable
 from libs.common.parts import Parts
 from services.scheduler.app import SchedulerService
 from services.scheduler.firing import Firing
-from tests.e2e.installation import until
 from tests.integration.conftest import World
 from tests.integration.gateway.definitions import workflow
 from tests.integration.locks import held_up
 from tests.integration.scheduler.conftest import drained, every, sweep, woken, work_off
+from tests.waiting import until
 
 _NAMES = "SELECT application_name FROM pg_stat_activity WHERE pid = ANY($1::int[]) ORDER BY 1"
 _MULTIPLY = """

@@ -1,11 +1,11 @@
 """Turns of what waits for the run before it: soon after that has ended, and nobody holds up another."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
 from services.scheduler.turns import Turns
 from tests.integration.gateway.definitions import workflow
 from tests.integration.scheduler.conftest import Timed, end_runs, every, ledger
+from tests.waiting import patience
 
 NOON = datetime(2027, 6, 1, 12, tzinfo=UTC)
 
@@ -38,7 +38,7 @@ async def test_a_schedule_that_somebody_holds_keeps_no_other_waiting(timed: Time
     duty = Turns(timed.database, timed.acceptor)
     async with timed.database.transaction() as somebody:
         await somebody.execute("SELECT FROM triggers WHERE key = 'held' FOR UPDATE")
-        async with asyncio.timeout(5):
+        async with patience():
             assert await duty.work() is True
             assert await duty.work() == 0.1, "what is held is left for the next look"
         assert [outcome for _, outcome, _ in await ledger(timed.world, "free")] == ["fired", "fired"]

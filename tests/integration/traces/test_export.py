@@ -17,6 +17,7 @@ from libs.common.telemetry.otlp import QUEUE, SpanExport, read_headers
 from libs.common.telemetry.spans import Span, first_place, place_of
 from tests.e2e.receiver import Receiver, receiver
 from tests.servers import ROOT, free_port
+from tests.waiting import until
 
 PLACE = f"00-{'a' * 32}-{'b' * 16}-01"
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -77,10 +78,10 @@ async def test_what_a_hanging_receiver_does_not_take_is_bounded_and_a_process_en
     started = perf_counter()
     for number in range(3 * QUEUE):
         spans.record(span(number))
-    assert perf_counter() - started < 5, "telling a span waits for nobody"
+    assert perf_counter() - started < 20, "telling a span waits for nobody"
     started = perf_counter()
     await export_.close()
-    assert perf_counter() - started < 4
+    assert perf_counter() - started < 20
 
 
 async def test_a_receiver_that_is_not_there_is_nobodys_trouble() -> None:
@@ -88,16 +89,18 @@ async def test_a_receiver_that_is_not_there_is_nobodys_trouble() -> None:
     spans.record(span(1))
     started = perf_counter()
     await export_.close()
-    assert perf_counter() - started < 4
+    assert perf_counter() - started < 20
 
 
 async def test_what_a_receiver_cannot_take_just_now_is_sent_again(traces: Receiver) -> None:
     traces.status = 503
     export_ = export(traces.url)
     spans.record(span(1))
-    async with asyncio.timeout(10):
-        while not traces.headers:  # noqa: ASYNC110 - the SDK's thread has no event for it
-            await asyncio.sleep(0.01)
+
+    async def was_asked() -> bool:
+        return bool(traces.headers)
+
+    await until(was_asked)
     traces.status = 200
     await export_.close()
     assert [one.name for one in traces.spans] == ["s1"]

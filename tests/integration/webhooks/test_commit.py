@@ -5,10 +5,10 @@ import asyncio
 import httpx
 
 from libs.common.db.pool import Connection
-from tests.e2e.installation import until
 from tests.integration.conftest import World
 from tests.integration.locks import held_up
 from tests.integration.webhooks.conftest import BODY, JSON, open_trigger, outcomes
+from tests.waiting import until
 
 
 async def test_nobody_is_answered_and_nothing_announced_before_the_commit(

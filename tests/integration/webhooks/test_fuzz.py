@@ -22,7 +22,7 @@ from tests.servers import ServiceProcess
 
 REQUESTS = int(os.environ.get("SIGNALBOX_FUZZ_REQUESTS", "1500"))
 AT_ONCE = 96
-_PATIENCE_SECONDS = 1.0
+_PATIENCE_SECONDS = 3.0
 _SLOW_SECONDS = 0.2
 _GROWTH_MB = 8
 

@@ -1,8 +1,5 @@
 """A PostgreSQL that stops under the service: 503 for every call, nothing stored, and on it goes once it is back."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import httpx
 import pytest
 
@@ -13,14 +10,6 @@ from tests.integration.conftest import World
 from tests.integration.webhooks.conftest import BODY, made_trigger, outcomes
 
 UNKNOWN = "/webhooks/01910000-0000-7000-8000-000000000000"
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of this test alone, which it may stop and start."""
-    made = EmbeddedPostgres(tmp_path, settings={"fsync": "off"})
-    yield made
-    await made.stop()
 
 
 @pytest.fixture

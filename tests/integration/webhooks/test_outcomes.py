@@ -10,10 +10,10 @@ import pytest
 
 from libs.common.telemetry.registry import REGISTRY
 from services.webhooks.app import WebhooksService
-from tests.e2e.installation import until
 from tests.integration.conftest import World
 from tests.integration.gateway.definitions import hourly, workflow
 from tests.integration.webhooks.conftest import BODY, JSON, made_trigger, open_trigger, outcomes, signed
+from tests.waiting import until
 
 
 async def test_a_good_call_is_committed_with_its_execution(acme: World, ingress: httpx.AsyncClient) -> None:
@@ -210,7 +210,7 @@ async def test_a_change_is_seen_once_the_remembered_trigger_is_too_old(acme: Wor
         async def is_refused() -> bool:
             return (await client.post(f"/webhooks/{trigger['id']}")).status_code == 404
 
-        await until(is_refused, seconds=2)
+        await until(is_refused)
 
 
 async def test_a_method_that_the_trigger_takes_starts_it(acme: World, ingress: httpx.AsyncClient) -> None:

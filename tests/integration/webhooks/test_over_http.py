@@ -9,9 +9,9 @@ import pytest
 
 from libs.common.runtime import HttpServer, take_port, with_health
 from services.webhooks.app import WebhooksService
-from tests.e2e.installation import until
 from tests.integration.conftest import World
 from tests.integration.webhooks.conftest import MAX_BODY_BYTES, made_trigger, open_trigger, outcomes
+from tests.waiting import patience, until
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def sent(port: int, *lines: str, body: bytes = b"") -> AsyncGenerator[asyn
 
 
 async def status_of(reader: asyncio.StreamReader) -> int:
-    async with asyncio.timeout(5):
+    async with patience():
         return int((await reader.readline()).split()[1])
 
 

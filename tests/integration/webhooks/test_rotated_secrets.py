@@ -12,10 +12,10 @@ from libs.common.clock import new_id
 from libs.common.db.pool import Database
 from services.webhooks.app import WebhooksService
 from services.webhooks.secret_uses import SecretUses, UsedSecret
-from tests.e2e.installation import until
 from tests.integration.conftest import World
 from tests.integration.webhooks.conftest import made_trigger
 from tests.senders import OTHER_SECRET, SECRET, SENDERS, Sending
+from tests.waiting import until
 
 KEYED = sorted(name for name, sender in SENDERS.items() if sender.secret is not None)
 

@@ -1,41 +1,18 @@
 """What opens a trigger stands nowhere after a call: not in its log row, not in its execution, not in a log line."""
 
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 
-from libs.common.telemetry.logging import configure_logging
 from tests.integration.conftest import World
 from tests.integration.webhooks.conftest import BODY, JSON, made_trigger, signed
 
 CREDENTIAL = "credential-0123456789"
 NO_AUTH = {"auth": {"type": "none"}}
 _STORED = "SELECT row_to_json(w)::text FROM webhook_logs w UNION ALL SELECT row_to_json(e)::text FROM executions e"
-
-
-@pytest.fixture
-def logged(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """Everything that was logged so far, at every level, in the form of production."""
-    monkeypatch.setattr(logging.getLogger("httpx"), "disabled", True)  # the caller's own log, not ours
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    configure_logging("debug", "json", "webhooks")
-
-    def text() -> str:
-        captured = capsys.readouterr()
-        return captured.out + captured.err
-
-    yield text
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    logging.captureWarnings(False)
-    root.handlers = handlers
-    root.setLevel(level)
 
 
 async def stored(world: World) -> str:

@@ -2,7 +2,7 @@
 whatever happens to the process in between.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,9 @@ from libs.common.db.migrate import migrate
 from libs.common.embedded.postgres import EmbeddedPostgres
 from services.webhooks.app import WebhooksService
 from services.webhooks.spool import read_calls
-from tests.e2e.installation import until
 from tests.integration.conftest import World
 from tests.integration.webhooks.conftest import BODY, JSON, made_trigger, outcomes
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[EmbeddedPostgres]:
-    """A PostgreSQL of this test alone, which it may stop and start."""
-    made = EmbeddedPostgres(tmp_path / "data", settings={"fsync": "off"})
-    (tmp_path / "data").mkdir()
-    tmp_path.chmod(0o755)
-    yield made
-    await made.stop()
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -58,7 +48,7 @@ async def delivered(folder: Path) -> None:
     async def is_empty() -> bool:
         return list(folder.iterdir()) == []
 
-    await until(is_empty, seconds=20)
+    await until(is_empty)
 
 
 async def test_calls_are_kept_while_the_server_is_away_and_run_once_it_is_back(

@@ -14,10 +14,10 @@ from libs.common.embedded.valkey import EmbeddedValkey
 from libs.common.settings import Secret
 from services.executor.app import ExecutorService
 from services.webhooks.app import WebhooksService
-from tests.e2e.installation import until
 from tests.integration.conftest import World
 from tests.integration.gateway.definitions import workflow
 from tests.integration.webhooks.conftest import BODY, JSON
+from tests.waiting import until
 
 NEVER = {"key": "pause", "type": "wait", "config": {"seconds": 3600}}
 FAILING = {"key": "bad", "type": "fail", "config": {"message": "no"}}

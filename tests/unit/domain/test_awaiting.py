@@ -58,6 +58,17 @@ def test_a_wait_in_vain_fails_at_its_end_and_not_before() -> None:
     assert end.failure.error_class == "timeout"
 
 
+def test_what_waits_in_vain_is_known_in_memory_and_by_its_records() -> None:
+    """Of a run that is taken up again it is asked before its first turn."""
+    run = new_run(program(ASK))
+    begun(run)
+    again = new_run(program(ASK))
+    again.remember(list(run.attempts.finals()))
+    for one in (run, again):
+        assert one.in_vain(NOW + timedelta(seconds=59)) == []
+        assert [tuple(place) for place in one.in_vain(NOW + timedelta(seconds=60))] == [(0, 0)]
+
+
 def test_a_child_of_an_earlier_attempt_is_not_heard() -> None:
     run = new_run(program(SUB))
     assert begun(run, Outcome(state={"for": "execution", "execution_id": "new"})).wake_at is None

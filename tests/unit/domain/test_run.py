@@ -10,8 +10,9 @@ import pytest
 from libs.common.domain.catalogue import kind_of_action
 from libs.common.domain.execution import ActionStatus, AttemptRecord, ExecutionStatus, Failure
 from libs.common.domain.planner import Program, compile_program
-from libs.common.domain.run import CRASH_LIMIT, Run
+from libs.common.domain.run import Run
 from libs.common.domain.scope import build_scope
+from libs.common.domain.steps import CRASH_LIMIT
 from libs.common.domain.turns import Effect, End, PastAttempt, Turn
 from libs.common.domain.workflow import Definition
 

@@ -4,6 +4,7 @@ import asyncio
 from uuid import UUID
 
 from services.executor.crowd import Crowd
+from tests.waiting import patience
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 
@@ -34,6 +35,6 @@ async def test_bulk_lets_pass_who_is_ahead() -> None:
 
 async def test_bulk_does_not_wait_for_ever() -> None:
     crowd = Crowd()
-    async with asyncio.timeout(5):
+    async with patience():
         with crowd.ahead():
             await crowd.let_pass()

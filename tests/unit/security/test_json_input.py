@@ -1,7 +1,7 @@
 """JSON from outside is read strictly, and says in one sentence what is wrong."""
 
 import json
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -27,12 +27,12 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_not_json_is_refused(name: str) -> None:
-    before = perf_counter()
+    before = process_time()
     with pytest.raises(MalformedInput) as refused:
         decode_json(BAD[name])
     assert refused.value.detail.startswith("The body is")
     assert len(refused.value.detail) < 200
-    assert perf_counter() - before < 2
+    assert process_time() - before < 2
 
 
 @pytest.mark.parametrize(

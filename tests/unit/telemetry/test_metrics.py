@@ -10,6 +10,7 @@ from libs.common.clock import new_id
 from libs.common.telemetry import metrics
 from libs.common.telemetry.metrics import Acted, Reached
 from libs.common.telemetry.registry import render_metrics
+from tests.waiting import patience
 
 TENANT = new_id()
 
@@ -68,7 +69,7 @@ async def test_a_blocked_loop_shows_as_lag() -> None:
     blocked = asyncio.get_running_loop().time() + 0.1
     while asyncio.get_running_loop().time() < blocked:
         pass
-    async with asyncio.timeout(5):
+    async with patience():
         while value("signalbox_event_loop_lag_seconds") < 0.05:  # noqa: ASYNC110 - a gauge announces nothing
             await asyncio.sleep(0.01)
     watching.cancel()

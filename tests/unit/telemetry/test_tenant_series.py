@@ -54,6 +54,15 @@ def test_all_tells_what_each_tenant_did(series: TenantSeries) -> None:
     assert told(series)["backlog", str(TWO)] == 0
 
 
+def test_windows_are_told_while_they_are_used_and_those_of_others_together(series: TenantSeries) -> None:
+    series.show(str(ONE))
+    series.dispatched({ONE: (10, 3, 0), TWO: (20, 20, 7), THREE: (20, 1, 0)})
+    names = ("window", "outstanding", "held")
+    assert [[told(series)[name, label] for name in names] for label in (str(ONE), OTHER)] == [[10, 3, 0], [40, 21, 7]]
+    series.dispatched({})
+    assert not any((name, label) in told(series) for name in names for label in (str(ONE), OTHER))
+
+
 def test_a_list_names_them_and_the_others_share_one() -> None:
     shown = Shown(f"{ONE},{TWO}")
     assert [shown.label(tenant) for tenant in (ONE, TWO, THREE)] == [str(ONE), str(TWO), OTHER]

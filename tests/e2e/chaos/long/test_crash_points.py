@@ -15,7 +15,8 @@ import pytest
 
 from tests.e2e.chaos.conftest import BadDay
 from tests.e2e.chaos.scenario import ROUNDS, SEEDS, Day
-from tests.e2e.installation import Installation, until
+from tests.e2e.installation import Installation
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1200), pytest.mark.parametrize("seed", SEEDS),

@@ -10,7 +10,8 @@ from tests.e2e.chaos.conftest import BadDay
 from tests.e2e.chaos.frozen import frozen
 from tests.e2e.chaos.load import OUTAGE_SECONDS
 from tests.e2e.chaos.scenario import ROUNDS, SEEDS
-from tests.e2e.installation import Installation, until
+from tests.e2e.installation import Installation
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1200), pytest.mark.parametrize("seed", SEEDS),

@@ -17,7 +17,8 @@ from tests.e2e.chaos.conftest import BadDay
 from tests.e2e.chaos.counts import RIGHT_SECONDS, Counts
 from tests.e2e.chaos.load import CALLS, OUTAGE_SECONDS, Load, check, load
 from tests.e2e.chaos.scenario import SEEDS, Day
-from tests.e2e.installation import Installation, Tenant, installation, until
+from tests.e2e.installation import Installation, Tenant, installation
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1200), pytest.mark.parametrize("seed", SEEDS),

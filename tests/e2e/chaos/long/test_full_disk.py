@@ -11,7 +11,8 @@ import pytest_asyncio
 
 from tests.e2e.chaos.load import OUTAGE_SECONDS
 from tests.e2e.chaos.scenario import SEEDS, bad_day
-from tests.e2e.installation import Installation, installation, until
+from tests.e2e.installation import Installation, installation
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1200), pytest.mark.parametrize("seed", SEEDS),

@@ -14,7 +14,8 @@ import pytest_asyncio
 from tests.e2e.chaos.conftest import BadDay
 from tests.e2e.chaos.proxy import Proxy, proxy
 from tests.e2e.chaos.scenario import SEEDS, Day
-from tests.e2e.installation import Installation, until
+from tests.e2e.installation import Installation
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1200), pytest.mark.parametrize("seed", SEEDS),
