@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.e2e.chaos.counts import Counts
+from tests.e2e.chaos.counts import RIGHT_SECONDS, Counts
 from tests.e2e.chaos.load import CALLS, OUTAGE_SECONDS, check, load
 from tests.e2e.installation import Installation, installation
 from tests.waiting import until
@@ -19,7 +19,6 @@ pytestmark = [
 
 WINDOW = 10
 DISPATCHED = "signalbox_dispatched_total"
-_RIGHT_SECONDS = 60.0
 _ON_THE_WAY = 5
 """Begun or ended between the two looks, and told twenty times a second."""
 
@@ -35,14 +34,14 @@ async def test_redis_killed_emptied_and_started_again_under_load(running: Instal
     counts = Counts(running, _ON_THE_WAY)
     async with load(running, "noisy", CALLS) as calls:
         await calls.reached(0.2)
-        await until(counts.are_right, _RIGHT_SECONDS)
+        await until(counts.are_right, RIGHT_SECONDS)
         await running.valkey.stop()
         await asyncio.sleep(OUTAGE_SECONDS)  # an outage is a length of time
         await running.valkey.start()  # it keeps nothing on disk
-        await until(counts.are_right, _RIGHT_SECONDS)
+        await until(counts.are_right, RIGHT_SECONDS)
         await counts.empty()
-        await until(counts.are_right, _RIGHT_SECONDS)
+        await until(counts.are_right, RIGHT_SECONDS)
     figures = await check(running, calls)
     assert (calls.refused, calls.unanswered, figures["accepted"]) == (set(), set(), calls.sent)
     assert await running.metric("scheduler", DISPATCHED) > calls.sent / 4, "most of it had to wait for its turn"
-    await until(counts.are_zero, _RIGHT_SECONDS)
+    await until(counts.are_zero, RIGHT_SECONDS)
