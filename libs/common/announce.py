@@ -43,17 +43,20 @@ class Announcer:
     @contextmanager
     def placing(self) -> Generator[Place]:
         """Says of executions where they go, while the block stores them; when that fails, nothing was placed."""
-        placed: list[tuple[UUID, Lane]] = []
+        placed: list[UUID] = []
 
         def place(tenant_id: UUID) -> Lane:
-            placed.append((tenant_id, self._place(tenant_id)))
-            return placed[-1][1]
+            lane = self._place(tenant_id)
+            if lane is not Lane.HELD:
+                placed.append(tenant_id)
+            return lane
 
         try:
             yield place
         except BaseException:
-            self._take_back(placed)
+            self._settle(placed, is_stored=False)
             raise
+        self._settle(placed, is_stored=True)
 
     def announce_placed(self, items: Sequence[tuple[Ready, Lane]], held: Sequence[UUID] = ()) -> None:
         """Put these on the bus soon; `held`: the tenants of what was stored as held. Returns at once."""
@@ -65,6 +68,7 @@ class Announcer:
     def announce(self, items: Sequence[Ready]) -> None:
         """Put these on the bus soon, as far as their tenants' windows go; returns at once."""
         placed = [(item, self._place(item.tenant_id)) for item in items]
+        self._settle([item.tenant_id for item, lane in placed if lane is not Lane.HELD], is_stored=True)
         self.announce_placed(placed)
         if self._windows is not None:
             held = [item for item, lane in placed if lane is Lane.HELD]
@@ -82,11 +86,10 @@ class Announcer:
     def _place(self, tenant_id: UUID) -> Lane:
         return Lane.PROMPT if self._windows is None else self._windows.place(tenant_id)
 
-    def _take_back(self, placed: Sequence[tuple[UUID, Lane]]) -> None:
+    def _settle(self, placed: Sequence[UUID], *, is_stored: bool) -> None:
         if self._windows is not None:
-            for tenant_id, lane in placed:
-                if lane is not Lane.HELD:
-                    self._windows.ended(tenant_id)
+            for tenant_id in placed:
+                self._windows.settle(tenant_id, is_stored=is_stored)
 
     def _start(self, items: Sequence[Ready], *, bulk: bool) -> None:
         if not items or len(self._publishing) >= _PUBLISHES_UNDER_WAY:

@@ -1,13 +1,13 @@
 """What this process knows of the tenants' windows: in which lane the next execution of a tenant goes, or that it waits.
 
-    announce ─ place ─┬▶ the bus, prompt or bulk: one more outstanding
-                      └▶ held: its row says so, the dispatcher lets it go when it is the tenant's turn
+    place ─┬▶ settle: stored, and on the bus, prompt or bulk: one more outstanding
+           └▶ held: its row says so, the dispatcher lets it go when it is the tenant's turn
     an execution ends or is parked: one less
 
-`place` and `ended` only count in memory. What changed is told to the other processes twenty times a second, in one
-round trip, which also brings what they have counted; nothing on the way of an execution waits for it. While Redis is
-away the numbers come from PostgreSQL, at a slower pace. They are never exact, and need not be: what a tenant has
-beyond its window by then are a few.
+`place`, `settle` and `ended` only count in memory. What changed is told to the other processes twenty times a second,
+in one round trip, which also brings what they have counted; nothing on the way of an execution waits for it. While
+Redis is away the numbers come from PostgreSQL, at a slower pace. They are never exact, and need not be: what a tenant
+has beyond its window by then are a few.
 """
 
 import asyncio
@@ -48,6 +48,8 @@ class Windows:
         self._known: dict[UUID, int] = {}
         self._changes: Counter[UUID] = Counter()
         self._total = 0
+        self._placed: Counter[UUID] = Counter()  # apart: PostgreSQL, which is asked too, knows only what is stored
+        self._placed_in_all = 0
         self._backlog: set[UUID] = set()
         self._marks: set[UUID] = set()
         self._holds = GroupCommit[Ticket, None](self._hold, max_batch=1024, lanes=1)
@@ -60,18 +62,28 @@ class Windows:
         return self._outstanding
 
     def place(self, tenant_id: UUID) -> Lane:
-        """Where the next execution of the tenant goes; unless it is held, it is outstanding from now on."""
-        known = self._known.get(tenant_id, 0)
-        standing = self._standings.get(tenant_id)
+        """Where the next execution of the tenant goes. Unless it is held its place is kept until `settle` is told."""
+        known = self._known.get(tenant_id, 0) + self._placed[tenant_id]
+        total, standing = self._total + self._placed_in_all, self._standings.get(tenant_id)
         lane = lane_of(
-            self._usual if standing is None else standing[0], known, self.budget - self._total,
-            has_backlog=tenant_id in self._backlog, is_scarce=2 * self._total >= self.budget,
+            self._usual if standing is None else standing[0], known, self.budget - total,
+            has_backlog=tenant_id in self._backlog, is_scarce=2 * total >= self.budget,
         )  # fmt: skip
         if lane is Lane.HELD:
             self._backlog.add(tenant_id)
         else:
-            self._count(tenant_id, 1)
+            self._placed[tenant_id] += 1
+            self._placed_in_all += 1
         return lane
+
+    def settle(self, tenant_id: UUID, *, is_stored: bool) -> None:
+        """An execution that was placed is stored, and outstanding for everybody, or it could not be stored."""
+        self._placed[tenant_id] -= 1
+        self._placed_in_all -= 1
+        if not self._placed[tenant_id]:
+            del self._placed[tenant_id]
+        if is_stored:
+            self._count(tenant_id, 1)
 
     def ended(self, tenant_id: UUID) -> None:
         """An execution of the tenant has ended, or is parked."""

@@ -5,7 +5,6 @@ until its files are renewed: so its folder tells of dead letters, of stored queu
 """
 
 import asyncio
-import mmap
 from collections.abc import Collection
 from pathlib import Path
 
@@ -27,12 +26,10 @@ def _in_files(folder: Path, texts: Collection[str]) -> Found:
     found = Found()
     for path in folder.rglob("*"):
         try:
-            if not path.is_file() or path.stat().st_size == 0:
-                continue
-            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                found |= {(f"RabbitMQ's {path.name}", text) for text in texts if data.find(text.encode()) >= 0}
+            data = path.read_bytes() if path.is_file() else b""
         except FileNotFoundError:  # renewed meanwhile
             continue
+        found |= {(f"RabbitMQ's {path.name}", text) for text in texts if text.encode() in data}
     return found
 
 

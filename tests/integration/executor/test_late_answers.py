@@ -16,9 +16,10 @@ from services.executor import engine
 from services.executor.app import ExecutorService
 from tests.e2e.chaos.proxy import Proxy, proxy
 from tests.integration.conftest import World
-from tests.integration.executor.conftest import LOOPBACK, Endpoint, Executor, attempts, until
+from tests.integration.executor.conftest import LOOPBACK, Endpoint, Executor, attempts
 from tests.integration.executor.test_runs import call, log
 from tests.servers import free_port
+from tests.waiting import until
 
 _BEGUN = "SELECT FROM action_executions WHERE status = 'started'"
 

@@ -97,9 +97,11 @@ async def installed(database: Database, redis_url: str, budget: int = 1_000) -> 
     await bus.connect()
     made = Installation(database, bus, redis_url, budget)
     await made.start()
-    yield made
-    await made.stop()
-    await bus.close()
+    try:
+        yield made
+    finally:
+        await made.stop()
+        await bus.close()
 
 
 async def somebody(connection: Connection, slug: str, weight: int = 1) -> tuple[UUID, UUID]:

@@ -28,10 +28,13 @@ _BY_ID = "(('x' || substr(replace(e.id::text, '-', ''), 1, 12))::bit(48)::bigint
 _WRONG = f"""
 SELECT (SELECT count(*) FROM executions e
           JOIN action_executions a ON a.tenant_id = e.tenant_id AND a.execution_id = e.id
-         WHERE e.trigger_type = 'webhook' AND abs(extract(epoch FROM a.started_at) - {_BY_ID}) > 1800) AS attempts,
+         WHERE e.tenant_id = t.tenant_id AND e.trigger_type = 'webhook'
+           AND abs(extract(epoch FROM a.started_at) - {_BY_ID}) > 1800) AS attempts,
        (SELECT count(*) FROM executions e
           JOIN firings f ON f.tenant_id = e.tenant_id AND f.execution_id = e.id
-         WHERE abs(extract(epoch FROM f.actual_at) - {_BY_ID}) > 1800) AS executions
+         WHERE e.tenant_id = t.tenant_id
+           AND abs(extract(epoch FROM f.actual_at) - {_BY_ID}) > 1800) AS executions
+  FROM tenants t WHERE t.slug = $1
 """
 """Attempts beside the clock of the webhook service, and executions of schedules beside that of the database."""
 JUMPS = ("+1h", "-1h", "+90s", "-30s", "+0")
@@ -74,6 +77,6 @@ async def test_one_scheduler_and_one_executor_whose_clock_jumps(
         set_clock(clock, "+0")
         day.fault_over()
     assert (day.calls.refused, day.calls.unanswered, day.figures["repeated"]) == (set(), set(), 0)
-    (wrong,) = await running.fetch(_WRONG)
+    (wrong,) = await running.fetch(_WRONG, day.calls.slug)
     assert wrong["attempts"] > 0, "the executor went by the right time"
     assert wrong["executions"] > 0, "the scheduler went by the right time"
