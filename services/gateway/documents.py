@@ -13,6 +13,8 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     Components,
     OpenAPIMediaType,
+    OpenAPIResponse,
+    OpenAPIType,
     Operation,
     Reference,
     RequestBody,
@@ -45,6 +47,22 @@ def problems(*statuses: int) -> dict[int, ResponseSpec]:
         status: ResponseSpec(Problem, generate_examples=False, media_type=CONTENT_TYPE, description="Problem document")  # pyright: ignore[reportArgumentType]
         for status in (401, *statuses, 410, 429, 503)
     }
+
+
+def answers(shape: Any) -> dict[int, ResponseSpec]:
+    """The good answer of a handler that returns another type than its JSON has."""
+    return {200: ResponseSpec(shape, generate_examples=False, description="Request fulfilled, document follows")}
+
+
+@dataclass
+class CsvToo(Operation):
+    """Describes a handler that answers CSV to who asks for it."""
+
+    def __post_init__(self) -> None:
+        good = (self.responses or {})["200"]
+        assert isinstance(good, OpenAPIResponse)
+        as_csv = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))
+        good.content = {**(good.content or {}), "text/csv": as_csv}
 
 
 def takes(*shapes: type[msgspec.Struct] | None, required: bool = True) -> type[Operation]:

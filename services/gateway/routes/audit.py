@@ -19,7 +19,7 @@ from libs.common.db.pool import Connection
 from libs.common.domain.audit import Changed
 from services.gateway.auth import caller_of, parts_of, require_owner, require_platform, tenant_of
 from services.gateway.bodies import AnyRequest
-from services.gateway.documents import PLATFORM_SECURITY, TENANT_SECURITY, problems
+from services.gateway.documents import PLATFORM_SECURITY, TENANT_SECURITY, CsvToo, answers, problems
 from services.gateway.paging import DEFAULT_LIMIT, Cursor, From, Limit, Offset, Page, To, Window, id_bound, page, window
 
 _MOST_LINES = 10_000
@@ -76,13 +76,19 @@ async def _asked(
     return Asked(wanted, window(limit, cursor, offset), form)
 
 
-@get("/audit", responses=problems(400, 403, 422), summary="Read the audit log")
+@get(
+    "/audit", responses=problems(400, 403, 422) | answers(Page[AuditEntry]), operation_class=CsvToo,
+    summary="Read the audit log",
+)  # fmt: skip
 async def list_audit(request: AnyRequest, asked: NamedDependency[Asked]) -> Response[Page[AuditEntry] | bytes]:
     """Who changed what, newest first; sign-ins that were refused too. For owners."""
     return await _answer(tenant_of(request).transaction(), caller_of(request).tenant_id, asked)
 
 
-@get("/audit-log", responses=problems(422), summary="Read the platform's audit log")
+@get(
+    "/audit-log", responses=problems(422) | answers(Page[AuditEntry]), operation_class=CsvToo,
+    summary="Read the platform's audit log",
+)  # fmt: skip
 async def list_platform_audit(request: AnyRequest, asked: NamedDependency[Asked]) -> Response[Page[AuditEntry] | bytes]:
     """What the platform did, newest first, and sign-ins that named no tenant of ours."""
     return await _answer(parts_of(request).database.transaction(), PLATFORM, asked)

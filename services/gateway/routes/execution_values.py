@@ -1,5 +1,6 @@
 """The whole of one value of an execution: what a record links to when the value is large."""
 
+from typing import Any
 from uuid import UUID
 
 from litestar import Response, Router, get
@@ -9,7 +10,7 @@ from libs.common.db.execution_views import load_attempt_value, load_value
 from libs.common.errors import NotFound
 from services.gateway.auth import caller_of, require_member, tenant_of
 from services.gateway.bodies import AnyRequest
-from services.gateway.documents import TENANT_SECURITY, problems
+from services.gateway.documents import TENANT_SECURITY, answers, problems
 from services.gateway.values import ValueName
 
 _MOST = 2**31
@@ -17,7 +18,7 @@ _MOST = 2**31
 
 
 @get(
-    "/executions/{execution_id:uuid}/values/{name:str}", responses=problems(400, 403, 404, 422),
+    "/executions/{execution_id:uuid}/values/{name:str}", responses=problems(400, 403, 404, 422) | answers(Any),
     summary="Read a value of an execution",
 )  # fmt: skip
 async def show_value(request: AnyRequest, execution_id: FromPath[UUID], name: FromPath[ValueName]) -> Response[bytes]:
@@ -29,7 +30,7 @@ async def show_value(request: AnyRequest, execution_id: FromPath[UUID], name: Fr
 
 @get(
     "/executions/{execution_id:uuid}/values/actions/{position:int}/{iteration:int}/{attempt:int}/{name:str}",
-    responses=problems(400, 403, 404), summary="Read a value of an attempt",
+    responses=problems(400, 403, 404, 422) | answers(Any), summary="Read a value of an attempt",
 )  # fmt: skip
 async def show_attempt_value(
     request: AnyRequest,

@@ -16,7 +16,7 @@ from libs.common.db.tenant_limits import count_in_flight, count_stocks, find_quo
 from libs.common.domain.limits import RATES, Limits
 from services.gateway.auth import caller_of, parts_of, require_member, require_platform, tenant_of
 from services.gateway.bodies import AnyRequest
-from services.gateway.documents import PLATFORM_SECURITY, TENANT_SECURITY, problems
+from services.gateway.documents import PLATFORM_SECURITY, TENANT_SECURITY, CsvToo, answers, problems
 from services.gateway.limiting import GatewayLimits
 from services.gateway.paging import Cursor, From, To, make_cursor, window
 
@@ -109,7 +109,10 @@ async def _limits(
     return [LimitUse(name, value, used.get(name)) for name, value in msgspec.structs.asdict(limits).items()]
 
 
-@get("/usage", responses=problems(422), summary="Export the usage of all tenants")
+@get(
+    "/usage", responses=problems(422) | answers(UsageRows), operation_class=CsvToo,
+    summary="Export the usage of all tenants",
+)  # fmt: skip
 async def export(
     request: AnyRequest,
     since: Since = None,

@@ -1,5 +1,6 @@
 """Every route of the gateway, as a tenant calls it with ids that may be another's."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -46,6 +47,7 @@ _FIELDS = {
     "approval_id": "approval", "log_id": "call", "task_id": "task",
 }  # fmt: skip
 """Which row of a tenant a parameter names, unless the entry says otherwise."""
+_PARAMETER = re.compile(r"\{(\w+):\w+\}")
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,19 @@ class Route:
     def method(self) -> str:
         return self.name.split()[0]
 
+    @property
+    def template(self) -> str:
+        """The path as the description of the API has it: the names of its parameters without their types."""
+        return _PARAMETER.sub(r"{\1}", self.name.split()[1])
+
+    def parameters(self, owned: Owned) -> dict[str, str]:
+        """What the path's parameters are for `owned`."""
+        names, places = _PARAMETER.findall(self.name), iter(self.place.split())
+        return {name: _id(owned, self.row or _FIELDS[name]) if name in _FIELDS else next(places) for name in names}
+
     async def send(self, world: World, slug: str, owned: Owned) -> httpx.Response:
         """The answer to a tenant that asks for `owned`."""
-        path, places = self.name.split()[1].removeprefix("/api/v1"), iter(self.place.split())
-        while "{" in path:
-            before, _, rest = path.partition("{")
-            parameter, _, after = rest.partition("}")
-            name = parameter.split(":")[0]
-            value = next(places) if name not in _FIELDS else _id(owned, self.row or _FIELDS[name])
-            path = before + value + after
+        path = self.template.removeprefix("/api/v1").format_map(self.parameters(owned))
         return await world.call(self.method, path, _filled(self.body, owned), slug=slug, role="owner")
 
 

@@ -41,6 +41,18 @@ async def test_openapi_is_complete(world: World) -> None:
         jsonschema_rs.meta.validate({**schema, "$schema": "https://json-schema.org/draft/2020-12/schema"})
 
 
+async def test_answers_that_are_no_struct_are_described(world: World) -> None:
+    """They were all said to be a string in JSON."""
+    paths: dict[str, Any] = (await world.client.get("/schema/openapi.json")).json()["paths"]
+    for path in ("/api/v1/audit", "/api/v1/admin/audit-log", "/api/v1/admin/usage"):
+        content = paths[path]["get"]["responses"]["200"]["content"]
+        assert content.keys() == {"application/json", "text/csv"}
+        assert content["application/json"]["schema"].keys() == {"$ref"}
+    values = [one["get"] for path, one in paths.items() if "/values/" in path]
+    assert [one["responses"]["200"]["content"]["application/json"]["schema"] for one in values] == [{}, {}]
+    assert all("422" in one["responses"] for one in values)  # for a name that no value has
+
+
 async def test_the_page_needs_no_internet(world: World) -> None:
     page = await world.client.get("/docs")
     assert page.status_code == 200
