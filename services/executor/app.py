@@ -49,10 +49,12 @@ class ExecutorService:
         self._journal = Journal(
             parts.database, self.worker, self._announcer, self._live, self._listeners, parts.windows, crowd
         )
+        self._lease = Lease(parts.database, self.worker, "executor")
         self._effects = build_effects(parts.settings, parts.database, parts.clock)
         admission = Admission(parts.database, self._journal)
         self._engine = Engine(
             self._journal,
+            self._lease,
             admission,
             Mailbox(parts.database),
             self._effects.types(),
@@ -69,7 +71,6 @@ class ExecutorService:
             crowd,
         )
         self._wishes = Wishes(parts.database, self.worker, self._engine)
-        self._lease = Lease(parts.database, self.worker, "executor")
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}
 
     async def start(self) -> None:

@@ -6,13 +6,15 @@
 
 Before an effect starts, its claim, everything before it and its own attempt are durable (rule 4). A journal that
 answers "not yours" ends the run here at once; whoever has it continues from the records. An answer that comes late
-(the network lost it, this machine stood still) says nothing of who has it now, so the journal is asked again.
+(the network lost it, this machine stood still) says nothing of who has it now: unless the lease covers all the time
+since, the journal is asked again, right before the effect goes out.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +24,6 @@ import structlog
 from libs.common.bus.messages import Ready
 from libs.common.clock import Clock
 from libs.common.db.signals import Place, Signal
-from libs.common.db.workers import LEASE_SECONDS
 from libs.common.domain.execution import ExecutionStatus, Failure
 from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.turns import Effect, End, Turn
@@ -31,6 +32,7 @@ from services.executor.actions.base import Attempt, Effects
 from services.executor.admission import Admission
 from services.executor.held import Control, Ended, Held, parks
 from services.executor.journal import Journal
+from services.executor.leases import Lease, elapsed
 from services.executor.mailbox import Mailbox
 from services.executor.traced import place_of_attempt, tell_stretch
 
@@ -39,10 +41,6 @@ MAX_OUTPUT_BYTES = 8_388_608
 MAX_RUN_BYTES = 67_108_864
 """Of all outputs of one run, as JSON: whoever takes it up has to hold them."""
 
-_SURE_SECONDS = LEASE_SECONDS / 2
-"""So long after a record was asked for nobody can have taken the execution who found our lease run out: we beat more
-often than the other half.
-"""
 _PAUSED = Turn()
 _TOO_LARGE = Failure("run_too_large", f"its actions gave more than {MAX_RUN_BYTES} bytes")
 
@@ -53,11 +51,12 @@ class Engine:
     """Runs executions that its caller has built, and knows which are under way."""
 
     def __init__(
-        self, journal: Journal, admission: Admission, mailbox: Mailbox, effects: Effects, clock: Clock, slots: int
-    ) -> None:
+        self, journal: Journal, lease: Lease, admission: Admission, mailbox: Mailbox, effects: Effects, clock: Clock,
+        slots: int,
+    ) -> None:  # fmt: skip
         """`slots`: how many executions may be under way at once."""
-        self._journal, self._admission, self._mailbox, self._effects = journal, admission, mailbox, effects
-        self._clock, self._slots = clock, slots
+        self._journal, self._lease, self._admission, self._mailbox = journal, lease, admission, mailbox
+        self._effects, self._clock, self._slots = effects, clock, slots
         self._held: dict[UUID, Held] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._reserved: set[UUID] = set()
@@ -127,7 +126,7 @@ class Engine:
 
     async def start(self, batch: Sequence[Held]) -> None:
         """Take the executions and run them; returns when each is durably taken, ended or known to be another's."""
-        now, asked = await self._hear_out([held for held in batch if held.has_ties]), _elapsed()
+        now, asked = await self._hear_out([held for held in batch if held.has_ties]), elapsed()
         items = [(held, self._next_turn(held, now)) for held in batch if not _asks(held, now)]
         if asking := [held for held in batch if _asks(held, now)]:
             admitted, then = await self._admission.admit(asking, now), self._clock.now()
@@ -184,11 +183,11 @@ class Engine:
         """
         try:
             while True:
-                if turn.effects and not await self._is_still_ours(held, turn, asked):
+                if turn.effects and not await self._is_still_ours(held, asked):
                     _note_lost(held, self._clock.now())
                     return
                 if held.wish is not Control.CANCEL:  # heard while the turn was written: nothing of it is to begin
-                    self._begin(held, turn)
+                    self._begin(held, turn, asked)
                 if not turn.local:
                     await self._wait(held, turn.wake_at)
                 held.settle_ended(self._clock.now())
@@ -197,7 +196,7 @@ class Engine:
                 turn = self._next_turn(held, now)
                 if turn.end is not None:
                     await held.stop_effects()
-                leaves, asked = turn.end is not None or parks(held, turn, now), _elapsed()
+                leaves, asked = turn.end is not None or parks(held, turn, now), elapsed()
                 written = await self._journal.record(held, turn, now)
                 if written is None:
                     _note_lost(held, self._clock.now())
@@ -217,16 +216,14 @@ class Engine:
         finally:
             await held.stop_effects()
 
-    async def _is_still_ours(self, held: Held, turn: Turn, asked: float) -> bool:
-        """Whether the effects of a recorded turn may begin. Recording again that they are about to changes nothing."""
-        if _elapsed() - asked < _SURE_SECONDS:
-            return True
-        return await self._journal.record(held, Turn(effects=turn.effects), self._clock.now()) is not None
+    async def _is_still_ours(self, held: Held, asked: float) -> bool:
+        """Whether an effect may begin that the journal had been asked to record at that time."""
+        return self._lease.covers(asked) or await self._journal.is_ours(held)
 
-    def _begin(self, held: Held, turn: Turn) -> None:
+    def _begin(self, held: Held, turn: Turn, asked: float) -> None:
         """Start the effects of a turn that is on record."""
         for effect in turn.effects:
-            held.effects[asyncio.get_running_loop().create_task(self._perform(held, effect))] = effect
+            held.effects[asyncio.get_running_loop().create_task(self._perform(held, effect, asked))] = effect
 
     async def _wait(self, held: Held, wake_at: datetime | None) -> None:
         """Until an effect ends, the time has come, or somebody wants something."""
@@ -241,11 +238,12 @@ class Engine:
             bell.cancel()
             held.bell.clear()
 
-    async def _perform(self, held: Held, effect: Effect) -> Ended:
+    async def _perform(self, held: Held, effect: Effect, asked: float) -> Ended:
         action = effect.step.action
         attempt = Attempt(
-            effect.key, action.timeout_seconds, place_of_attempt(held, effect.record), held.tenant_id, held.run.mask
-        )
+            effect.key, action.timeout_seconds, place_of_attempt(held, effect.record), held.tenant_id, held.run.mask,
+            partial(self._is_still_ours, held, asked),
+        )  # fmt: skip
         try:
             async with asyncio.timeout(action.timeout_seconds):
                 return _checked(await self._effects[action.type](effect.config, attempt))
@@ -314,11 +312,6 @@ def _guarded(held: Held, step: Callable[[], Turn]) -> Turn:
         return step()
     except Exception as error:  # noqa: BLE001 - whatever it was, the run has to end
         return Turn(end=End(ExecutionStatus.FAILED, failure=held.broken_by(error)))
-
-
-def _elapsed() -> float:
-    """Seconds that only grow, also while this process stands still."""
-    return asyncio.get_running_loop().time()
 
 
 def _note_lost(held: Held, now: datetime) -> None:

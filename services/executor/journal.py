@@ -17,7 +17,7 @@ from libs.common.announce import Announcer
 from libs.common.bus.messages import Ready
 from libs.common.cache.protocol import LiveEvent
 from libs.common.db.children import Started
-from libs.common.db.executions import ExecutionChange, release_execution
+from libs.common.db.executions import ExecutionChange, is_held, release_execution
 from libs.common.db.group_commit import GroupCommit, RefusedWrite
 from libs.common.db.journaling import Entry, Written, write_entries
 from libs.common.db.pool import Database
@@ -104,6 +104,15 @@ class Journal:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    async def is_ours(self, held: Held) -> bool:
+        """Whether this worker has the execution as it last recorded it. While the database is away it is waited for."""
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    return await is_held(connection, held.tenant_id, held.execution_id, held.epoch)
+            except Unavailable:
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def let_go(self, held: Held) -> None:
         """The execution is pending again, for whoever takes it next; it goes on from its records."""

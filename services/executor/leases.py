@@ -1,8 +1,9 @@
 """The worker's proof of life: one row, refreshed every two seconds. When it goes stale, others take what this worker
-held.
+held. What it knows of that by itself: as long as its refreshes have come in time, nobody can have.
 """
 
 import asyncio
+from math import inf
 from uuid import UUID
 
 import structlog
@@ -13,6 +14,9 @@ from libs.common.errors import Unavailable
 from libs.common.tasks import end_tasks
 from libs.common.telemetry import metrics
 
+SURE_SECONDS = LEASE_SECONDS * 0.9
+"""After a refresh: by then nobody's clock, ours a little slow, says that the lease has run out."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -22,6 +26,11 @@ class Lease:
     def __init__(self, database: Database, worker: UUID, service: str) -> None:
         self._database, self._worker, self._service = database, worker, service
         self._task: asyncio.Task[None] | None = None
+        self._beat_at, self._unbroken_since = -inf, inf
+
+    def covers(self, since: float) -> bool:
+        """Whether nobody can have taken since then (seconds of `elapsed`) what this worker held then."""
+        return self._unbroken_since <= since and elapsed() < self._beat_at + SURE_SECONDS
 
     async def start(self) -> None:
         """The worker is known before it takes anything. Raises `Unavailable`."""
@@ -48,6 +57,15 @@ class Lease:
                 _log.exception("heartbeat failed")
 
     async def _beat(self) -> None:
+        begun = elapsed()
         async with self._database.connection() as connection:
             await beat(connection, self._worker, self._service)
+        if elapsed() >= self._beat_at + SURE_SECONDS:  # so much may lie between the two in the database
+            self._unbroken_since = elapsed()
+        self._beat_at = begun
         metrics.set_lease_left(LEASE_SECONDS)
+
+
+def elapsed() -> float:
+    """Seconds that only grow, also while this process stands still."""
+    return asyncio.get_running_loop().time()

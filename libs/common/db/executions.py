@@ -81,6 +81,16 @@ async def release_execution(connection: Connection, tenant_id: UUID, execution_i
     await connection.execute(_RELEASE, tenant_id, execution_id, epoch, _LET_GO_SECONDS)
 
 
+_IS_HELD = """
+SELECT EXISTS (SELECT FROM executions WHERE tenant_id = $1 AND id = $2 AND status = 'running' AND epoch = $3)
+"""
+
+
+async def is_held(connection: Connection, tenant_id: UUID, execution_id: UUID, epoch: int) -> bool:
+    """Whether the worker that took it at this epoch has it now."""
+    return bool(await connection.fetchval(_IS_HELD, tenant_id, execution_id, epoch))
+
+
 _LOAD = """
 SELECT e.tenant_id, e.id, e.epoch, e.trigger_id, e.trigger_type, e.input, e.actor, e.traceparent,
        e.started_at, e.control, e.original_id, e.parent_position, t.key AS trigger_key

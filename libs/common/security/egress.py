@@ -88,6 +88,8 @@ def guarded_session(policy: EgressPolicy) -> "aiohttp.ClientSession":
     """
     import aiohttp  # noqa: PLC0415 - only who sends pays for its memory
 
+    from libs.common.security.last_moment import AskingRequest  # noqa: PLC0415 - the same
+
     def guarded_socket(info: tuple[Any, ...]) -> socket.socket:
         family, kind, protocol, _, target = info
         try:
@@ -103,8 +105,9 @@ def guarded_session(policy: EgressPolicy) -> "aiohttp.ClientSession":
         ttl_dns_cache=_DNS_CACHE_SECONDS,
     )
     return aiohttp.ClientSession(
-        connector=connector, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=True
-    )
+        connector=connector, request_class=AskingRequest, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=True,
+    )  # fmt: skip
 
 
 def _carried(address: Address) -> tuple[Address, ...]:

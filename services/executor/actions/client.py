@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,8 +17,9 @@ from libs.common.domain.faults import is_object
 from libs.common.domain.pure_actions import ActionFailed
 from libs.common.security.egress import EgressPolicy, guarded_session
 from libs.common.security.http_client import OutgoingRequest, OutgoingResponse, SendFailed, send
+from libs.common.security.last_moment import asking
 from libs.common.telemetry.spans import Around, around, known_method
-from services.executor.actions.base import Attempt
+from services.executor.actions.base import Attempt, insist_ours
 
 if TYPE_CHECKING:
     import aiohttp
@@ -48,7 +50,8 @@ class GuardedClient:
             self._session = guarded_session(self._policy)
         with around(known_method(request.method), attempt.traceparent, "client") as span:
             try:
-                response = await send(self._session, _at(request, attempt, span))
+                with asking(partial(insist_ours, attempt)):
+                    response = await send(self._session, _at(request, attempt, span))
             except SendFailed as error:
                 span.failed(error.error_class)
                 raise ActionFailed(Failure(error.error_class, error.detail)) from None

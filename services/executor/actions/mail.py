@@ -19,7 +19,7 @@ from libs.common.domain.execution import Failure
 from libs.common.domain.pure_actions import ActionFailed
 from libs.common.security.connecting import open_connection
 from libs.common.security.egress import BlockedDestination, EgressPolicy
-from services.executor.actions.base import Attempt
+from services.executor.actions.base import Attempt, insist_ours
 from services.executor.actions.mail_message import Mail, build_mail
 from services.executor.actions.mail_server import MailServers, Route
 
@@ -43,7 +43,7 @@ class MailAction:
         route = self._servers.route(wanted)
         mail = build_mail(wanted, route.sender, attempt.idempotency_key, self._clock.now())
         try:
-            refused = await self._deliver(route, mail, attempt.timeout_seconds)
+            refused = await self._deliver(route, mail, attempt)
         except (aiosmtplib.SMTPException, OSError, ValueError, BlockedDestination) as error:
             raise ActionFailed(_failure(error)) from None
         accepted = [address for address in mail.recipients if address not in refused]
@@ -53,9 +53,9 @@ class MailAction:
             "refused": [{"to": address, "code": code} for address, code in refused.items()],
         }
 
-    async def _deliver(self, route: Route, mail: Mail, seconds: float) -> dict[str, int]:
+    async def _deliver(self, route: Route, mail: Mail, attempt: Attempt) -> dict[str, int]:
         """Returns the recipients that were refused, with the server's code."""
-        server = route.server
+        server, seconds = route.server, attempt.timeout_seconds
         async with asyncio.timeout(min(seconds, _CONNECT_SECONDS)):
             connection = await open_connection(self._policy if route.guarded else None, server.host, route.port)
         smtp = aiosmtplib.SMTP(  # owns the connection from here on
@@ -68,6 +68,7 @@ class MailAction:
                 await smtp.starttls()
             if server.username is not None:
                 await smtp.login(server.username, server.password or "")
+            await insist_ours(attempt)
             refused, _ = await smtp.sendmail(mail.sender, mail.recipients, mail.content)
             return {address: reply.code for address, reply in refused.items()}
         finally:

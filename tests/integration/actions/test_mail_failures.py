@@ -4,14 +4,16 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
+from libs.common.domain.pure_actions import ActionFailed
 from libs.common.domain.retry import is_retryable
 from libs.common.domain.workflow import RetryPolicy
 from services.executor.actions.all import OwnedEffects
 from services.executor.actions.base import Attempt
 from tests.integration.actions.certificates import Certificate
-from tests.integration.actions.conftest import effects_with, failure_of, run
+from tests.integration.actions.conftest import ATTEMPT, effects_with, failure_of, run
 from tests.integration.actions.mail_server import USER, serving_mail
 from tests.integration.actions.test_mail import MAIL, server_of
 from tests.servers import free_port
@@ -77,6 +79,18 @@ async def test_a_server_that_hangs_up(effects: OwnedEffects, first_line: bytes, 
         config = {"host": "127.0.0.1", "port": server.sockets[0].getsockname()[1], "security": "none"}
         failure = await failure_of(effects, "send_email", **MAIL, text="t", server=config)
     assert failure.error_class == error_class
+
+
+async def test_another_worker_has_the_execution_by_now(effects: OwnedEffects) -> None:
+    async def taken() -> bool:
+        return False
+
+    async with serving_mail() as box:
+        attempt = msgspec.structs.replace(ATTEMPT, is_still_ours=taken)
+        config = {"from": "a@example.com", "to": "b@example.com", "subject": "s", "text": "t", "server": server_of(box)}
+        with pytest.raises(ActionFailed) as failed:
+            await effects.types()["send_email"](config, attempt)
+        assert (failed.value.failure.error_class, box.mails) == ("lost", [])
 
 
 async def test_a_server_that_never_speaks(effects: OwnedEffects) -> None:

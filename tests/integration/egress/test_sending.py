@@ -13,7 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from libs.common.security.http_client import send
+from libs.common.security.http_client import SendFailed, send
+from libs.common.security.last_moment import asking
 from tests.integration.egress.conftest import Site, failure, request
 from tests.servers import free_port
 
@@ -211,3 +212,24 @@ async def test_cookies_are_not_kept_for_the_next_one(session: aiohttp.ClientSess
         await send(session, request(f"http://127.0.0.1:{port}/"))
     assert cookies == ["", ""]
     await runner.cleanup()
+
+
+async def test_what_may_not_be_sent_any_more_when_its_connection_is_there(
+    session: aiohttp.ClientSession, site: Site
+) -> None:
+    """Each hop of a redirect is asked for. The connection that was meant for it is closed, and others are none the
+    worse.
+    """
+    left = 1
+
+    async def may_go() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise SendFailed("lost", "too late")
+
+    with asking(may_go):
+        failed = await failure(session, request(redirect(site, "/json"), follow_redirects=True))
+        assert failed.error_class == "lost"
+    assert [seen.target.partition("?")[0] for seen in site.seen] == ["/redirect"]
+    assert (await send(session, request(site.url("/json")))).status == 200

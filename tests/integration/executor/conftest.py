@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from aiohttp import web
@@ -20,6 +21,7 @@ from tests.integration.conftest import World
 from tests.servers import free_port
 from tests.waiting import patience, until
 
+_BEGUN = "SELECT FROM action_executions WHERE execution_id = $1 AND status = 'started'"
 LOOPBACK = load_settings({"SIGNALBOX_EGRESS_ALLOW": "127.0.0.1/32"}).egress_allow
 
 
@@ -127,6 +129,14 @@ class Executor:
         answer = await self.world.call("POST", f"/workflows/{made['id']}/execute", {"input": data or {}})
         assert answer.status_code == 202, answer.text
         return answer.json()["execution_id"]
+
+    async def begun(self, execution_id: str) -> None:
+        """Returns when it is on record that an action of the execution is about to begin."""
+
+        async def has_begun() -> bool:
+            return bool(await self.world.fetch(_BEGUN, UUID(execution_id)))
+
+        await until(has_begun)
 
     async def seen(self, execution_id: str, *statuses: str) -> dict[str, Any]:
         """The execution, once it has one of the statuses."""

@@ -1,5 +1,5 @@
 """An executor that hears for so long nothing of what it has recorded that somebody else has the execution meanwhile:
-it does not begin what the other one has done.
+it does not begin what the other one has done. Nor does one whose requests wait for a connection for so long.
 """
 
 from collections.abc import AsyncIterator
@@ -12,16 +12,14 @@ import pytest
 from libs.common.db.migrate import migrate
 from libs.common.db.pool import Database
 from libs.common.embedded.postgres import EmbeddedPostgres
-from services.executor import engine
+from libs.common.security import egress
+from services.executor import leases
 from services.executor.app import ExecutorService
 from tests.e2e.chaos.proxy import Proxy, proxy
 from tests.integration.conftest import World
 from tests.integration.executor.conftest import LOOPBACK, Endpoint, Executor, attempts
 from tests.integration.executor.test_runs import call, log
 from tests.servers import free_port
-from tests.waiting import until
-
-_BEGUN = "SELECT FROM action_executions WHERE status = 'started'"
 
 
 @pytest.fixture
@@ -68,15 +66,11 @@ async def test_what_it_begins_late_it_asks_for_again(
     monkeypatch: pytest.MonkeyPatch, heard: str,
 ) -> None:  # fmt: skip
     first = await executors.run([call(endpoint), log("after")])  # so that it need not ask how it goes
-    monkeypatch.setattr(engine, "_SURE_SECONDS", 0.0)
+    monkeypatch.setattr(leases, "SURE_SECONDS", 0.0)  # far from here nobody can be sure
     network.down.clear()
     answer = await acme.call("POST", f"/workflows/{first['workflow_id']}/execute", {"input": {}})
     execution_id = answer.json()["execution_id"]
-
-    async def has_begun() -> bool:
-        return bool(await acme.fetch(_BEGUN))
-
-    await until(has_begun)
+    await executors.begun(execution_id)
     if heard == "after it was given up":
         await executors.give_up(far)
         done = await executors.seen(execution_id, "completed")
@@ -89,3 +83,31 @@ async def test_what_it_begins_late_it_asks_for_again(
         done = await executors.seen(execution_id, "completed")
         assert attempts(done) == [("call", 1, "completed"), ("after", 1, "completed")]
     assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize("sent", ["after it was given up", "late, and nobody else came"])
+async def test_what_waits_for_a_connection_is_asked_for_again(
+    executors: Executor, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, sent: str
+) -> None:
+    monkeypatch.setattr(egress, "_POOL_LIMIT_PER_HOST", 1)
+    monkeypatch.setattr(leases, "SURE_SECONDS", 0.0)
+    worker = await executors.start()
+    endpoint.hold(1)
+    first = await executors.begin([call(endpoint)])
+    await endpoint.called(1)
+    second = await executors.begin([call(endpoint)])
+    await executors.begun(second)
+    if sent == "after it was given up":
+        await executors.give_up(worker)
+        done = [await executors.seen(one, "completed") for one in (first, second)]
+        endpoint.release(1)
+        await worker.stop()
+        executors.services.remove(worker)
+        assert [attempts(run) for run in done] == [[("call", 1, "unknown"), ("call", 2, "completed")]] * 2
+        assert [await executors.seen(one, "completed") for one in (first, second)] == done
+        assert len(endpoint.requests) == 3
+    else:
+        endpoint.release(1)
+        done = [await executors.seen(one, "completed") for one in (first, second)]
+        assert [attempts(run) for run in done] == [[("call", 1, "completed")]] * 2
+        assert len(endpoint.requests) == 2
