@@ -27,7 +27,7 @@ test: setup-dev ## every test, on private servers (ARGS="-k webhook" for some)
 	@$(PY) -m pytest -n 3 --dist loadfile $(or $(ARGS),tests)
 
 chaos: setup-dev ## bad days at length: services and servers killed, stopped, frozen, full, cut off (SEEDS=1,2,3)
-	@scripts/debian-packages.sh rabbitmq-server libfaketime
+	@scripts/debian-packages.sh rabbitmq-server libfaketime iproute2
 	@SIGNALBOX_CHAOS=long SIGNALBOX_CHAOS_SEEDS=$(or $(SEEDS),1) SIGNALBOX_CHAOS_ROUNDS=5 \
 		SIGNALBOX_CHAOS_CALLS=10000 SIGNALBOX_CHAOS_CALLS_PER_SECOND=400 SIGNALBOX_CHAOS_OUTAGE_SECONDS=20 \
 		SIGNALBOX_CHAOS_SCHEDULES=10000 SIGNALBOX_CHAOS_SCHEDULE_SECONDS=120 SIGNALBOX_CHAOS_SPOOL_ROUNDS=5 \

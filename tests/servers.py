@@ -1,7 +1,8 @@
 """What the tests and the benchmarks run beside themselves: a private RabbitMQ node and the services as processes.
 
-Every class starts real processes on loopback ports of its own, touches nothing else of the machine, and says with the
-end of a log why something did not come up. PostgreSQL and Valkey are `libs.common.embedded`.
+Every class starts real processes on ports of its own (of the loopback interface, unless told otherwise), touches
+nothing else of the machine, and says with the end of a log why something did not come up.
+PostgreSQL and Valkey are `libs.common.embedded`.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from libs.common.embedded.process import ChildProcess
 ROOT = Path(__file__).resolve().parent.parent
 MARK = "SIGNALBOX_TEST_RUN"
 """An environment variable that every process started by a test run inherits, so that one left behind is found."""
+
+LOOPBACK = "127.0.0.1"
 
 _PORTS = range(20_000, 32_000)
 """Below what Linux gives to outgoing connections, so that a port stays free while its server is down."""
@@ -75,9 +78,11 @@ def find_rabbitmq() -> Path | None:
 class RabbitMQ:
     """A node with its own name, ports, port mapper and data; it starts again at its address, even wiped."""
 
-    def __init__(self, folder: Path, *, with_metrics: bool = False) -> None:
-        """`folder` takes data and logs; `with_metrics`: its plugin for Prometheus is on. Nothing runs yet."""
-        self._folder = folder
+    def __init__(self, folder: Path, *, with_metrics: bool = False, host: str = LOOPBACK) -> None:
+        """`folder` takes data and logs; `with_metrics`: its plugin for Prometheus is on; `host`: the address that
+        clients find it at. Nothing runs yet.
+        """
+        self._folder, self._host = folder, host
         self.metrics_port = free_port() if with_metrics else None
         self._port, self._epmd_port, self._distribution_port = free_port(), free_port(), free_port()
         self._epmd: ChildProcess | None = None
@@ -86,7 +91,7 @@ class RabbitMQ:
     @property
     def url(self) -> str:
         """Its address, for an administrator of the default virtual host."""
-        return f"amqp://signalbox:signalbox@127.0.0.1:{self._port}/"
+        return f"amqp://signalbox:signalbox@{self._host}:{self._port}/"
 
     @property
     def data(self) -> Path:
@@ -163,7 +168,7 @@ class RabbitMQ:
     async def _greets(self) -> bool:
         """It opens its port last of all; one that answers the greeting of AMQP is ready."""
         try:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            reader, writer = await asyncio.open_connection(self._host, self._port)
         except OSError:
             return False
         try:
@@ -180,7 +185,7 @@ class RabbitMQ:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / "plugins").write_text("[rabbitmq_prometheus].\n" if self.metrics_port else "[].\n")
             configuration.write_text(
-                f"listeners.tcp.default = 127.0.0.1:{self._port}\n"
+                f"listeners.tcp.default = {self._host}:{self._port}\n"
                 "default_user = signalbox\ndefault_pass = signalbox\ndefault_user_tags.administrator = true\n"
                 "log.console = true\nlog.console.level = warning\nlog.file = false\n"
                 + (
@@ -217,22 +222,24 @@ class ServiceProcess:
         port: int | None = None,
         *,
         code: Path = ROOT,
+        within: Sequence[str] = (),
     ) -> None:
         """`env`: its SIGNALBOX_… settings, all of them; `folder`: where `NAME-PORT.log` goes; `args`: further ones;
         `port`: a free one, unless it is told here because something must know it before; `code`: where its `libs` and
-        `services` are, which may be those of another release.
+        `services` are, which may be those of another release; `within`: the command that runs it, such as nsenter.
         """
         self.name, self.port, self._code = name, port or free_port(), code
         self.log = folder / f"{name}-{self.port}.log"
         foreign = {key: value for key, value in os.environ.items() if not key.startswith("SIGNALBOX_")}
         self._env = {**foreign, **env, MARK: os.environ.get(MARK, ""), "PYTHONPATH": str(code)}
-        self._argv = [sys.executable, "-m", "services.cli", name, "--port", str(self.port), *args]
+        self._host = env.get("SIGNALBOX_HOST", LOOPBACK)
+        self._argv = [*within, sys.executable, "-m", "services.cli", name, "--port", str(self.port), *args]
         self._process: ChildProcess | None = None
 
     @property
     def url(self) -> str:
         """Its address, without a final slash."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self._host}:{self.port}"
 
     @property
     def pid(self) -> int:

@@ -70,7 +70,7 @@ class ExecutorService:
             parts.clock,
             crowd,
         )
-        self._wishes = Wishes(parts.database, self.worker, self._engine)
+        self._wishes = Wishes(parts.database, self.worker, self._lease, self._engine)
         self.checks: Checks = {"database": parts.database_answers, "bus": parts.bus_is_connected}
 
     async def start(self) -> None:

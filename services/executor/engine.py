@@ -7,7 +7,7 @@
 Before an effect starts, its claim, everything before it and its own attempt are durable (rule 4). A journal that
 answers "not yours" ends the run here at once; whoever has it continues from the records. An answer that comes late
 (the network lost it, this machine stood still) says nothing of who has it now: unless the lease covers all the time
-since, the journal is asked again, right before the effect goes out.
+since, the database is asked, right before the effect goes out.
 """
 
 import asyncio
@@ -114,6 +114,15 @@ class Engine:
                 for task in held.effects:
                     task.cancel()
 
+    async def drop_lost(self) -> None:
+        """End here what others have taken, and interrupt its effects: what is not delivered of them is not to be."""
+        before = dict(self._held)
+        for execution_id in await self._journal.lost(before.values()) if before else ():
+            held = before[execution_id]
+            if self._held.get(execution_id) is held:
+                _note_lost(held, self._clock.now())
+                self._tasks[execution_id].cancel()
+
     def listening(self) -> list[tuple[UUID, UUID]]:
         """The executions (tenant, execution) under way in which something waits to be told."""
         return [(held.tenant_id, key) for key, held in self._held.items() if held.has_ties and held.run.listening()]
@@ -217,8 +226,16 @@ class Engine:
             await held.stop_effects()
 
     async def _is_still_ours(self, held: Held, asked: float) -> bool:
-        """Whether an effect may begin that the journal had been asked to record at that time."""
-        return self._lease.covers(asked) or await self._journal.is_ours(held)
+        """Whether an effect may begin that the journal had been asked to record at that time. Without a lease nothing
+        begins: it is waited for.
+        """
+        while not self._lease.covers(asked):
+            if not self._lease.covers(elapsed()):
+                await self._lease.next_beat()
+            asked = elapsed()
+            if await self._journal.lost([held]):
+                return False
+        return True
 
     def _begin(self, held: Held, turn: Turn, asked: float) -> None:
         """Start the effects of a turn that is on record."""

@@ -7,7 +7,7 @@ same values.
 """
 
 import asyncio
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -17,10 +17,11 @@ from libs.common.announce import Announcer
 from libs.common.bus.messages import Ready
 from libs.common.cache.protocol import LiveEvent
 from libs.common.db.children import Started
-from libs.common.db.executions import ExecutionChange, is_held, release_execution
+from libs.common.db.executions import ExecutionChange, lost_executions, release_execution
 from libs.common.db.group_commit import GroupCommit, RefusedWrite
 from libs.common.db.journaling import Entry, Written, write_entries
 from libs.common.db.pool import Database
+from libs.common.db.workers import ANSWER_SECONDS
 from libs.common.domain.execution import ExecutionStatus
 from libs.common.domain.turns import Turn
 from libs.common.errors import Unavailable
@@ -105,12 +106,13 @@ class Journal:
             raise answer
         return answer
 
-    async def is_ours(self, held: Held) -> bool:
-        """Whether this worker has the execution as it last recorded it. While the database is away it is waited for."""
+    async def lost(self, held: Collection[Held]) -> set[UUID]:
+        """Which of the executions this worker has no more. While the database is away it is waited for."""
+        wanted = [(one.tenant_id, one.execution_id, one.epoch) for one in held]
         while True:
             try:
-                async with self._database.connection() as connection:
-                    return await is_held(connection, held.tenant_id, held.execution_id, held.epoch)
+                async with self._database.connection(ANSWER_SECONDS) as connection:
+                    return set(await lost_executions(connection, wanted))
             except Unavailable:
                 await asyncio.sleep(_RETRY_SECONDS)
 

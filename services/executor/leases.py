@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 
 from libs.common.db.pool import Database
-from libs.common.db.workers import BEAT_SECONDS, LEASE_SECONDS, beat, retire
+from libs.common.db.workers import ANSWER_SECONDS, BEAT_SECONDS, LEASE_SECONDS, beat, retire
 from libs.common.errors import Unavailable
 from libs.common.tasks import end_tasks
 from libs.common.telemetry import metrics
@@ -27,10 +27,17 @@ class Lease:
         self._database, self._worker, self._service = database, worker, service
         self._task: asyncio.Task[None] | None = None
         self._beat_at, self._unbroken_since = -inf, inf
+        self._beaten = asyncio.Event()
 
     def covers(self, since: float) -> bool:
-        """Whether nobody can have taken since then (seconds of `elapsed`) what this worker held then."""
+        """Whether nobody can have taken since then (seconds of `elapsed`) what this worker held then. Of now: whether
+        it has a lease at all.
+        """
         return self._unbroken_since <= since and elapsed() < self._beat_at + SURE_SECONDS
+
+    async def next_beat(self) -> None:
+        """Returns when the worker has refreshed it once more."""
+        await self._beaten.wait()
 
     async def start(self) -> None:
         """The worker is known before it takes anything. Raises `Unavailable`."""
@@ -58,11 +65,13 @@ class Lease:
 
     async def _beat(self) -> None:
         begun = elapsed()
-        async with self._database.connection() as connection:
+        async with self._database.connection(ANSWER_SECONDS) as connection:
             await beat(connection, self._worker, self._service)
         if elapsed() >= self._beat_at + SURE_SECONDS:  # so much may lie between the two in the database
             self._unbroken_since = elapsed()
         self._beat_at = begun
+        self._beaten.set()
+        self._beaten = asyncio.Event()
         metrics.set_lease_left(LEASE_SECONDS)
 
 

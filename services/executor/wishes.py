@@ -1,5 +1,5 @@
 """Looks for what somebody wants of the executions that this worker runs, or has told them, every second while it runs
-any.
+any. When the lease has had a gap since the look before, others may have taken some of them: that is found out first.
 """
 
 import asyncio
@@ -10,10 +10,12 @@ import structlog
 from libs.common.db.controlling import wishes_for
 from libs.common.db.pool import Database
 from libs.common.db.signals import signals_of
+from libs.common.db.workers import ANSWER_SECONDS
 from libs.common.errors import Unavailable
 from libs.common.tasks import end_tasks
 from services.executor.engine import Engine
 from services.executor.held import Control
+from services.executor.leases import Lease, elapsed
 
 _LOOK_SECONDS = 1.0
 
@@ -23,8 +25,8 @@ _log = structlog.get_logger(__name__)
 class Wishes:
     """Tells the engine of each wish and signal."""
 
-    def __init__(self, database: Database, worker: UUID, engine: Engine) -> None:
-        self._database, self._worker, self._engine = database, worker, engine
+    def __init__(self, database: Database, worker: UUID, lease: Lease, engine: Engine) -> None:
+        self._database, self._worker, self._lease, self._engine = database, worker, lease, engine
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -36,12 +38,16 @@ class Wishes:
         await end_tasks(self._task)
 
     async def _keep_looking(self) -> None:
+        looked = elapsed()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
+            before, looked = looked, elapsed()
             if self._engine.is_idle:
                 continue
             try:
-                async with self._database.connection() as connection:
+                if not self._lease.covers(before):
+                    await self._engine.drop_lost()
+                async with self._database.connection(ANSWER_SECONDS) as connection:
                     wishes = await wishes_for(connection, self._worker)
                     listening = self._engine.listening()
                     signals = await signals_of(connection, listening) if listening else []

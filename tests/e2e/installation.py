@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,7 +19,7 @@ import aiohttp
 import asyncpg
 from aiohttp import web
 
-from libs.common.embedded.postgres import EmbeddedPostgres
+from libs.common.embedded.postgres import LOOPBACK, EmbeddedPostgres
 from libs.common.embedded.valkey import EmbeddedValkey
 from libs.common.security.encryption import new_master_key
 from tests.servers import ROOT, RabbitMQ, ServiceProcess, free_port
@@ -37,8 +38,8 @@ class Echo:
     awaited with the key before anything is answered.
     """
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, host: str, port: int) -> None:
+        self.url = f"http://{host}:{port}"
         self.calls: Counter[str] = Counter()
         self.latest: dict[str, datetime] = {}
         self.bodies: list[Any] = []
@@ -99,19 +100,27 @@ class Tenant:
 class Installation:
     """The servers and services; each can be killed, stopped and started again at its address."""
 
-    def __init__(self, folder: Path, echo: Echo, settings: Mapping[str, str], *, broker_metrics: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        echo: Echo,
+        settings: Mapping[str, str],
+        interface: IPv4Interface,
+        *,
+        broker_metrics: bool = False,
+    ) -> None:
         (folder / "data").mkdir(parents=True, exist_ok=True)
         self.folder, self.echo = folder, echo
-        self._postgres_port = free_port()
-        self.postgres = EmbeddedPostgres(folder / "data", port=self._postgres_port)
+        self.interface, self._postgres_port = interface, free_port()
+        self.postgres = EmbeddedPostgres(folder / "data", port=self._postgres_port, interface=interface)
         self.valkey = EmbeddedValkey(folder / "data")
-        self.rabbitmq = RabbitMQ(folder / "rabbitmq", with_metrics=broker_metrics)
+        self.rabbitmq = RabbitMQ(folder / "rabbitmq", with_metrics=broker_metrics, host=str(interface.ip))
         self.services: dict[str, ServiceProcess] = {}
         self.dsn = ""
         self.environment = {
             "SIGNALBOX_PLATFORM_KEY": PLATFORM_KEY,
             "SIGNALBOX_MASTER_KEYS": new_master_key(),
-            "SIGNALBOX_EGRESS_ALLOW": "127.0.0.1/32",
+            "SIGNALBOX_EGRESS_ALLOW": str(interface.network),
             **settings,
         }
 
@@ -119,7 +128,7 @@ class Installation:
         """Start the servers and these services; `stack` ends them."""
         for server in (self.postgres, self.valkey):
             stack.push_async_callback(server.stop)
-        self.dsn = _over_tcp(await self.postgres.start(), self._postgres_port)
+        self.dsn = _over_tcp(await self.postgres.start(), str(self.interface.ip), self._postgres_port)
         stack.push_async_callback(self.rabbitmq.close)
         self.rabbitmq.launch()
         redis_url = await self.valkey.start()
@@ -139,11 +148,13 @@ class Installation:
         alias: str = "",
         settings: Mapping[str, str] | None = None,
         code: Path = ROOT,
+        within: Sequence[str] = (),
     ) -> ServiceProcess:
         """One more service process, known as `alias`; ready. `settings` are variables of its own, `code` is what it
-        runs.
+        runs, `within` the command that runs it.
         """
-        process = ServiceProcess(name, {**self.environment, **(settings or {})}, self.folder, code=code)
+        variables = {**self.environment, **(settings or {})}
+        process = ServiceProcess(name, variables, self.folder, code=code, within=within)
         stack.push_async_callback(process.kill)
         self.services[alias or name] = process
         process.launch()
@@ -198,21 +209,22 @@ class Installation:
 
 @asynccontextmanager
 async def installation(
-    folder: Path, broker_metrics: bool = False, services: Sequence[str] = SERVICES, /, **settings: str
-) -> AsyncGenerator[Installation]:
+    folder: Path, broker_metrics: bool = False, services: Sequence[str] = SERVICES,
+    interface: IPv4Interface = LOOPBACK, /, **settings: str,
+) -> AsyncGenerator[Installation]:  # fmt: skip
     """Everything running; `settings` are further `SIGNALBOX_…` variables; `broker_metrics`: RabbitMQ reports them;
-    `services`: those that run from the beginning.
+    `services`: those that run from the beginning; `interface`: where servers and endpoint are found.
     """
     async with AsyncExitStack() as stack:
         port = free_port()
-        echo = Echo(port)
+        echo = Echo(str(interface.ip), port)
         app = web.Application()
         app.router.add_post("/{path:.*}", echo.answer)
         runner = web.AppRunner(app, shutdown_timeout=0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        made = Installation(folder, echo, settings, broker_metrics=broker_metrics)
+        await web.TCPSite(runner, str(interface.ip), port).start()
+        made = Installation(folder, echo, settings, interface, broker_metrics=broker_metrics)
         await made.start(stack, services)
         yield made
         echo.release.set()
@@ -228,8 +240,8 @@ def signature(secret: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
 
 
-def _over_tcp(dsn: str, port: int) -> str:
+def _over_tcp(dsn: str, host: str, port: int) -> str:
     """The same database by its TCP port, which a restart keeps."""
     parts = urlsplit(dsn)
     assert parse_qs(parts.query)["port"] == [str(port)]
-    return parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{port}", query="").geturl()
+    return parts._replace(netloc=f"{parts.username}:{parts.password}@{host}:{port}", query="").geturl()

@@ -6,6 +6,7 @@ A statement that is not known fails the world, so whatever the product begins to
 and rows. Transactions are those of `store`; one whose connection broke is rolled back.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
@@ -110,8 +111,9 @@ class SimulatedDatabase(Database):
             self._statements |= kind(tables).statements
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Connection]:
+    async def connection(self, within_seconds: float | None = None) -> AsyncGenerator[Connection]:
         try:
-            yield cast(Connection, SimulatedConnection(self._tables, self._statements, self._send))
+            async with asyncio.timeout(within_seconds):
+                yield cast(Connection, SimulatedConnection(self._tables, self._statements, self._send))
         except AWAY as error:
             raise Unavailable(f"The database is away: {reason(error)}") from error

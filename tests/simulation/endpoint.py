@@ -10,13 +10,14 @@ from uuid import UUID
 from libs.common.domain.catalogue import CATALOGUE
 from libs.common.domain.execution import Failure
 from libs.common.domain.pure_actions import ActionFailed
-from services.executor.actions.base import Attempt, Effects
+from services.executor.actions.base import Attempt, Effects, insist_ours
 from tests.simulation.laws import Laws
 from tests.simulation.programs import succeeds
 from tests.simulation.tables import UNSTORABLE, Tables
 from tests.simulation.weather import Weather
 
 _NAME = "http_request"
+_CONNECTING_SECONDS = (0.0, 0.0, 0.0, 0.02, 3.0)
 _SECONDS = (0.0, 0.01, 0.3, 1.5, 6.0)
 
 
@@ -33,6 +34,8 @@ class Endpoint:
         return
 
     async def run(self, _config: dict[str, Any], attempt: Attempt) -> Any:
+        await asyncio.sleep(self._weather.pick(_CONNECTING_SECONDS))
+        await insist_ours(attempt)
         execution_id, key, iteration = attempt.idempotency_key.split(":")
         row, where = self._tables.executions[UUID(execution_id)], (key, int(iteration))
         number = self._laws.begin(row, self._worker(), *where)

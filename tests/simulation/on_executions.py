@@ -38,7 +38,8 @@ class OnExecutions:
         self._tables = tables
         self.statements: dict[str, Statement] = {
             **named(executions, change=self._change, wake=self._wake, release_of_dead=self._rescue,
-                    release=self._release, load=self._load, load_records=self._load_records, settle=self._settle),
+                    release=self._release, lost=self._lost, load=self._load, load_records=self._load_records,
+                    settle=self._settle),
             **named(controlling, cancel=self._cancel, pause=self._pause, resume=self._resume, wishes=self._wishes),
             **named(workers, beat=self._beat, dead=self._dead, retire=self._retire),
             **named(accepting, accept=self._accept),
@@ -120,6 +121,11 @@ class OnExecutions:
             t.put(row, status="pending", epoch=row.epoch + more, worker=None, wake_at=past)
             for row in list(t.executions.values()) if row.worker in dead
         ]  # fmt: skip
+
+    def _lost(self, tenants: list[UUID], ids: list[UUID], epochs: list[int]) -> Answer:
+        theirs = {(row.tenant_id, row.id): row.epoch for row in self._tables.pairs(tenants, ids)}
+        held = zip(tenants, ids, epochs, strict=True)
+        return [{"id": id_} for tenant_id, id_, epoch in held if theirs.get((tenant_id, id_)) != epoch]
 
     def _release(self, tenant_id: UUID, id_: UUID, epoch: int, seconds: float) -> Answer:
         t = self._tables

@@ -81,14 +81,18 @@ async def release_execution(connection: Connection, tenant_id: UUID, execution_i
     await connection.execute(_RELEASE, tenant_id, execution_id, epoch, _LET_GO_SECONDS)
 
 
-_IS_HELD = """
-SELECT EXISTS (SELECT FROM executions WHERE tenant_id = $1 AND id = $2 AND status = 'running' AND epoch = $3)
+_LOST = """
+SELECT held.id
+  FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS held (tenant_id, id, epoch)
+  LEFT JOIN executions e ON e.tenant_id = held.tenant_id AND e.id = held.id
+ WHERE (e.epoch = held.epoch) IS NOT TRUE
 """
 
 
-async def is_held(connection: Connection, tenant_id: UUID, execution_id: UUID, epoch: int) -> bool:
-    """Whether the worker that took it at this epoch has it now."""
-    return bool(await connection.fetchval(_IS_HELD, tenant_id, execution_id, epoch))
+async def lost_executions(connection: Connection, held: Sequence[tuple[UUID, UUID, int]]) -> list[UUID]:
+    """Those of the executions (tenant, execution, epoch that it was taken at) that were taken away since."""
+    tenants, ids, epochs = zip(*held, strict=True)
+    return [row["id"] for row in await connection.fetch(_LOST, list(tenants), list(ids), list(epochs))]
 
 
 _LOAD = """

@@ -51,9 +51,14 @@ _INDEX_PLANS = {
     "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off", "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }  # fmt: skip
-_SILENCE = {"idle_in_transaction_session_timeout": "30s"}
-"""Who begins a transaction and is not heard of any more (its network is cut, its machine froze) would hold its locks
-until TCP gives up, hours later, and whoever takes over its work would wait for them.
+_SILENCE = {
+    "idle_in_transaction_session_timeout": "30s", "tcp_user_timeout": "30s", "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5", "tcp_keepalives_count": "4",
+}  # fmt: skip
+"""Who begins a transaction and is not heard of any more (its machine froze) would hold its locks for ever, and whoever
+takes over its work would wait for them. Who cannot be reached any more (its network is cut) would have a session until
+TCP gives up, by itself after 15 minutes, or two hours when there is nothing to send; on a local socket the server takes
+no notice of these four. (PostgreSQL 17, 19.3.2 "TCP Settings".)
 """
 APP_ROLE = "signalbox_app"
 """The database role that sees the rows of one tenant."""
@@ -102,18 +107,26 @@ class Database:
             pool.terminate()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[Connection]:
-        """A connection for single statements. Raises `Unavailable` when the database is away."""
+    async def connection(self, within_seconds: float | None = None) -> AsyncGenerator[Connection]:
+        """A connection for single statements. Raises `Unavailable` when the database is away, or the block has not
+        ended within that time: that may be the connection's fault (its network loses what it sends), so it is closed.
+        """
         if self._pool is None:
             raise Unavailable("The database is not connected.")
         started = perf_counter()
         try:
             async with self._pool.acquire(timeout=_CONNECT_SECONDS) as connection:
                 observe_pool_wait(perf_counter() - started)
+                limit = asyncio.timeout(within_seconds)
                 try:
-                    yield connection
+                    async with limit:
+                        yield connection
                 except (asyncpg.InternalClientError, asyncpg.ReadOnlySQLTransactionError):
                     connection.terminate()  # of no use to the next one
+                    raise
+                except TimeoutError:
+                    if limit.expired():
+                        connection.terminate()
                     raise
         except AWAY as error:
             count_database_away()

@@ -5,6 +5,10 @@ from uuid import UUID
 from libs.common.db.pool import Connection
 
 BEAT_SECONDS = 2.0
+ANSWER_SECONDS = 3.0
+"""What shows that a worker lives, and what it holds, has to be answered sooner than by other statements: when it is
+not, another connection is tried, so that a worker is not lost with one of its connections.
+"""
 LEASE_SECONDS = 10.0
 
 _BEAT = """

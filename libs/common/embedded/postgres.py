@@ -3,9 +3,9 @@
     DATA/postgres/   lock · password (0600) · pg_hba.conf · postgres.log · run/ (socket) · cluster/ (PostgreSQL's own)
 
 Guarantees: data survives every way of stopping, SIGKILL of us or of it included; one process at a time uses a folder;
-clients connect with a password over a socket that this user alone can reach (over 127.0.0.1 too when a port is asked
-for). The role that clients get owns its database and may create databases and roles, but is no superuser. Never listens
-on another address.
+clients connect with a password over a socket that this user alone can reach (over TCP too when a port is asked for, on
+127.0.0.1 unless told otherwise). The role that clients get owns its database and may create databases and roles, but is
+no superuser.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import shutil
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from ipaddress import IPv4Interface
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
@@ -44,9 +45,10 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "log_checkpoints": "off",
     }
 )
+LOOPBACK = IPv4Interface("127.0.0.1/32")
 _ROLE = "signalbox"
 _SOCKET_PORT = 5432  # names the socket file; no TCP port unless one is asked for
-_HBA = "local all all scram-sha-256\nhost all all 127.0.0.1/32 scram-sha-256\n"
+_HBA = "local all all scram-sha-256\nhost all all {network} scram-sha-256\n"
 _INITDB = (
     "--username=postgres --auth=reject --encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
 )
@@ -59,12 +61,15 @@ _SHUTDOWN = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0))  # fast, then immedi
 class EmbeddedPostgres(PrivateServer):
     """One private PostgreSQL."""
 
-    def __init__(self, data_dir: Path, port: int | None = None, settings: Mapping[str, str] | None = None) -> None:
-        """`data_dir`: the installation's data folder; `port`: also listen there on 127.0.0.1; `settings`: server
-        settings that win over `SETTINGS`.
+    def __init__(
+        self, data_dir: Path, port: int | None = None, settings: Mapping[str, str] | None = None,
+        interface: IPv4Interface = LOOPBACK,
+    ) -> None:  # fmt: skip
+        """`data_dir`: the installation's data folder; `port`: also listen there, on the address of `interface`, to its
+        network; `settings`: server settings that win over `SETTINGS`.
         """
         super().__init__(data_dir, "postgres", mode=0o711, shutdown=_SHUTDOWN)
-        self._port = port
+        self._port, self._interface = port, interface
         self._settings = {**SETTINGS, **(settings or {})}
 
     async def _start(self) -> str:
@@ -105,7 +110,7 @@ class EmbeddedPostgres(PrivateServer):
 
     def _write_access_rules(self) -> None:
         rules = self._folder / "pg_hba.conf"
-        rules.write_text(_HBA)
+        rules.write_text(_HBA.format(network=self._interface.network))
         rules.chmod(0o644)  # the account that the server runs as reads it; it holds no secret
 
     async def _create_cluster(self, programs: Path, account: Account, guard: list[str], password: str) -> None:
@@ -140,7 +145,7 @@ class EmbeddedPostgres(PrivateServer):
     def _options(self, sockets: Path) -> list[str]:
         settings = {
             **self._settings,
-            "listen_addresses": "127.0.0.1" if self._port else "",
+            "listen_addresses": str(self._interface.ip) if self._port else "",
             "port": str(self._port or _SOCKET_PORT),
             "unix_socket_directories": str(sockets),
             "unix_socket_permissions": "0700",

@@ -7,7 +7,7 @@ import socket
 from ipaddress import ip_address
 from typing import Any
 
-from libs.common.security.egress import BlockedDestination, EgressPolicy
+from libs.common.security.egress import BlockedDestination, EgressPolicy, outgoing_socket
 
 
 async def open_connection(policy: EgressPolicy | None, host: str, port: int) -> socket.socket:
@@ -33,7 +33,7 @@ async def open_connection(policy: EgressPolicy | None, host: str, port: int) -> 
 
 
 async def _connected(family: int, kind: int, protocol: int, target: Any) -> socket.socket:
-    made = socket.socket(family, kind, protocol)
+    made = outgoing_socket(family, kind, protocol)
     try:
         made.setblocking(False)
         await asyncio.get_running_loop().sock_connect(made, target)

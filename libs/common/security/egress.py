@@ -8,6 +8,7 @@ an IPv6 address that carries an IPv4 address (mapped, 6to4, Teredo, NAT64) is ju
 """
 
 import socket
+import struct
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,12 @@ _NAT64 = ip_network("64:ff9b::/96")
 _POOL_LIMIT = 200
 _POOL_LIMIT_PER_HOST = 100
 _DNS_CACHE_SECONDS = 30
+
+
+_CLOSED_IS_GONE = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time at all: what is not delivered when the socket is closed is thrown away (socket(7)). The kernel
+would go on to deliver it for minutes, to an endpoint that comes back when whoever wrote it has long given up.
+"""
 
 
 class BlockedDestination(SignalboxError):
@@ -96,7 +103,7 @@ def guarded_session(policy: EgressPolicy) -> "aiohttp.ClientSession":
             policy.check_address(ip_address(str(target[0]).partition("%")[0]))
         except BlockedDestination as error:
             raise BlockedConnection(error.detail) from None
-        return socket.socket(family, kind, protocol)
+        return outgoing_socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(
         socket_factory=guarded_socket,
@@ -108,6 +115,13 @@ def guarded_session(policy: EgressPolicy) -> "aiohttp.ClientSession":
         connector=connector, request_class=AskingRequest, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=True,
     )  # fmt: skip
+
+
+def outgoing_socket(family: int, kind: int, protocol: int) -> socket.socket:
+    """A socket for what has effects: nothing is delivered any more once it is closed."""
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _CLOSED_IS_GONE)
+    return made
 
 
 def _carried(address: Address) -> tuple[Address, ...]:

@@ -23,6 +23,7 @@ from libs.common.db.executions import (
     change_executions,
     load_pending,
     load_records,
+    lost_executions,
     release_execution,
     release_executions_of,
     wake_due_executions,
@@ -141,14 +142,20 @@ class History:
     def _read(self) -> Step:
         wanted = [*self.executions, (self.tenants[0], new_id()), (self.tenants[0], self.executions[-1][1])]
         worker = self._worker()
+        held = [(*one, self.chance.choice((0, 1, self._epoch(one[1])))) for one in wanted]
 
         async def read(connection: Connection) -> object:
             pending = [_plain(row, "tenant_id", "id", "epoch") for row in await load_pending(connection, wanted)]
             records = [_plain(row, "execution_id", "status") for row in await load_records(connection, wanted)]
             wishes = await wishes_for(connection, worker)
-            return sorted(map(str, pending)), sorted(map(str, records)), sorted(map(str, wishes))
+            lost = await lost_executions(connection, held)
+            return tuple(str(sorted(map(str, answer))) for answer in (pending, records, wishes, lost))
 
         return read
+
+    def _epoch(self, execution_id: UUID) -> int:
+        row = self.tables.executions.get(execution_id)
+        return 0 if row is None else row.epoch
 
     def _lease(self) -> Step:
         worker, retires = self._worker(), self.chance.random() < 0.3

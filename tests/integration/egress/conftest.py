@@ -1,6 +1,7 @@
 """A site to call, one that sends raw bytes, and guarded sessions that may reach them or not."""
 
 import asyncio
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -94,8 +95,12 @@ async def strict() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @asynccontextmanager
-async def serving(talk: Talk, hosts: Sequence[str] = ("127.0.0.1",), port: int = 0) -> AsyncGenerator[str]:
-    """The address of a server that talks like this to everybody who has sent the head of a request."""
+async def serving(
+    talk: Talk, hosts: Sequence[str] = ("127.0.0.1",), port: int = 0, *, buffer_bytes: int = 0
+) -> AsyncGenerator[str]:
+    """The address of a server that talks like this to everybody who has sent the head of a request. `buffer_bytes`: so
+    much its kernel takes that it has not read; 0: as usual.
+    """
     talking: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,6 +115,9 @@ async def serving(talk: Talk, hosts: Sequence[str] = ("127.0.0.1",), port: int =
             await writer.wait_closed()
 
     server = await asyncio.start_server(serve, hosts, port)
+    if buffer_bytes:
+        for listening in server.sockets:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
     finally:

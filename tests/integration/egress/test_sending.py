@@ -1,7 +1,9 @@
 """One request that leaves: its answer, its bounds, the redirects it follows, and what it takes along."""
 
+import asyncio
 import datetime
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from libs.common.security.http_client import SendFailed, send
 from libs.common.security.last_moment import asking
-from tests.integration.egress.conftest import Site, failure, request
+from tests.integration.egress.conftest import Site, failure, request, serving
 from tests.servers import free_port
 
 CREDENTIALS = {"Authorization": "Bearer s", "X-Api-Key": "s", "X-Our-Own-Auth": "s", "Cookie": "s"}
@@ -233,3 +235,25 @@ async def test_what_may_not_be_sent_any_more_when_its_connection_is_there(
         assert failed.error_class == "lost"
     assert [seen.target.partition("?")[0] for seen in site.seen] == ["/redirect"]
     assert (await send(session, request(site.url("/json")))).status == 200
+
+
+async def test_what_was_given_up_is_not_delivered_later(session: aiohttp.ClientSession) -> None:
+    """The endpoint reads nothing until its caller has lost patience, and then all that there is."""
+    body, lost_patience, got = b"x" * 900_000, asyncio.Event(), bytearray()
+
+    async def read_late(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await lost_patience.wait()
+        with suppress(ConnectionError):
+            while piece := await reader.read(1_000_000):
+                got.extend(piece)
+
+    async with serving(read_late, buffer_bytes=4_096) as url:
+        with asking(may_always_go), pytest.raises(SendFailed) as failed:
+            await send(session, request(url, "POST", body=body, timeout_seconds=0.5))
+        lost_patience.set()
+    assert failed.value.error_class == "timeout"
+    assert len(got) < len(body)
+
+
+async def may_always_go() -> None:
+    return

@@ -21,7 +21,7 @@ from tests.integration.conftest import World
 from tests.servers import free_port
 from tests.waiting import patience, until
 
-_BEGUN = "SELECT FROM action_executions WHERE execution_id = $1 AND status = 'started'"
+_BEGUN = "SELECT FROM action_executions WHERE execution_id = $1 AND key = $2 AND status = 'started'"
 LOOPBACK = load_settings({"SIGNALBOX_EGRESS_ALLOW": "127.0.0.1/32"}).egress_allow
 
 
@@ -38,6 +38,15 @@ class Endpoint:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     headers: dict[str, str] = field(default_factory=dict[str, str])
     holds: dict[int, asyncio.Event] = field(default_factory=dict[int, asyncio.Event])
+    callers: dict[int, web.Request] = field(default_factory=dict[int, web.Request])
+
+    async def hung_up(self, number: int) -> None:
+        """Returns when the caller of a request that is held has closed its connection."""
+
+        async def is_gone() -> bool:
+            return self.callers[number].transport is None
+
+        await until(is_gone)
 
     def hold(self, *numbers: int) -> None:
         for number in numbers:
@@ -56,6 +65,7 @@ class Endpoint:
     async def answer(self, request: web.Request) -> web.Response:
         self.requests.append((request.path_qs, dict(request.headers), await request.read()))
         number = len(self.requests)
+        self.callers[number] = request
         self.came.set()
         await self.gate.wait()
         if number in self.holds:
@@ -130,11 +140,11 @@ class Executor:
         assert answer.status_code == 202, answer.text
         return answer.json()["execution_id"]
 
-    async def begun(self, execution_id: str) -> None:
-        """Returns when it is on record that an action of the execution is about to begin."""
+    async def begun(self, execution_id: str, key: str) -> None:
+        """Returns when it is on record that this action of the execution is about to begin."""
 
         async def has_begun() -> bool:
-            return bool(await self.world.fetch(_BEGUN, UUID(execution_id)))
+            return bool(await self.world.fetch(_BEGUN, UUID(execution_id), key))
 
         await until(has_begun)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 import pytest
 
@@ -18,8 +19,17 @@ from services.executor.app import ExecutorService
 from tests.e2e.chaos.proxy import Proxy, proxy
 from tests.integration.conftest import World
 from tests.integration.executor.conftest import LOOPBACK, Endpoint, Executor, attempts
-from tests.integration.executor.test_runs import call, log
+from tests.integration.executor.test_runs import call
+from tests.integration.locks import held_up
 from tests.servers import free_port
+from tests.waiting import until
+
+_PATIENCE = {
+    "tcp_user_timeout": "30s", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "4",
+}  # fmt: skip
+_LOCK = "SELECT FROM executions WHERE id = $1 FOR UPDATE"
+_SILENT = "SELECT extract(epoch FROM now() - beat_at) FROM workers WHERE id = $1"
 
 
 @pytest.fixture
@@ -60,54 +70,102 @@ async def far(executors: Executor, acme: World, database_dsn: str, network: Prox
     await database.close()
 
 
+@pytest.fixture(autouse=True)
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as executors can tell. (The scheduler is played by `give_up`.)"""
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(leases, "SURE_SECONDS", 0.5)
+
+
+async def has_a_gap(world: World, worker: ExecutorService) -> None:
+    """Returns when the database has not heard of it for longer than its lease."""
+
+    async def is_silent() -> bool:
+        ((silent,),) = await world.fetch(_SILENT, worker.worker)
+        return bool(silent > leases.SURE_SECONDS)
+
+    await until(is_silent)
+
+
 @pytest.mark.parametrize("heard", ["after it was given up", "late, and nobody else came"])
 async def test_what_it_begins_late_it_asks_for_again(
-    executors: Executor, far: ExecutorService, network: Proxy, endpoint: Endpoint, acme: World,
-    monkeypatch: pytest.MonkeyPatch, heard: str,
-) -> None:  # fmt: skip
-    first = await executors.run([call(endpoint), log("after")])  # so that it need not ask how it goes
-    monkeypatch.setattr(leases, "SURE_SECONDS", 0.0)  # far from here nobody can be sure
-    network.down.clear()
-    answer = await acme.call("POST", f"/workflows/{first['workflow_id']}/execute", {"input": {}})
-    execution_id = answer.json()["execution_id"]
-    await executors.begun(execution_id)
+    executors: Executor, far: ExecutorService, network: Proxy, endpoint: Endpoint, acme: World, heard: str
+) -> None:
+    endpoint.hold(1)
+    execution_id = await executors.begin([call(endpoint, "first"), call(endpoint)])
+    await endpoint.called(1)
+    database = acme.parts.database
+    async with database.connection() as beside, database.transaction() as connection:
+        await connection.execute(_LOCK, UUID(execution_id))
+        endpoint.release(1)
+        await held_up(beside)
+        network.down.clear()
+    await executors.begun(execution_id, "call")
+    await has_a_gap(acme, far)
     if heard == "after it was given up":
         await executors.give_up(far)
         done = await executors.seen(execution_id, "completed")
         network.mend()
         await far.stop()
-        assert attempts(done) == [("call", 1, "unknown"), ("call", 2, "completed"), ("after", 1, "completed")]
+        assert attempts(done) == [("first", 1, "completed"), ("call", 1, "unknown"), ("call", 2, "completed")]
         assert await executors.seen(execution_id, "completed") == done
     else:
         network.mend()
         done = await executors.seen(execution_id, "completed")
-        assert attempts(done) == [("call", 1, "completed"), ("after", 1, "completed")]
+        assert attempts(done) == [("first", 1, "completed"), ("call", 1, "completed")]
     assert len(endpoint.requests) == 2
 
 
 @pytest.mark.parametrize("sent", ["after it was given up", "late, and nobody else came"])
 async def test_what_waits_for_a_connection_is_asked_for_again(
-    executors: Executor, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, sent: str
-) -> None:
+    executors: Executor, far: ExecutorService, network: Proxy, endpoint: Endpoint, acme: World,
+    monkeypatch: pytest.MonkeyPatch, sent: str,
+) -> None:  # fmt: skip
     monkeypatch.setattr(egress, "_POOL_LIMIT_PER_HOST", 1)
-    monkeypatch.setattr(leases, "SURE_SECONDS", 0.0)
-    worker = await executors.start()
     endpoint.hold(1)
     first = await executors.begin([call(endpoint)])
     await endpoint.called(1)
     second = await executors.begin([call(endpoint)])
-    await executors.begun(second)
+    await executors.begun(second, "call")
+    network.cut()
+    await has_a_gap(acme, far)
     if sent == "after it was given up":
-        await executors.give_up(worker)
+        await executors.give_up(far)
         done = [await executors.seen(one, "completed") for one in (first, second)]
         endpoint.release(1)
-        await worker.stop()
-        executors.services.remove(worker)
+        network.mend()
+        await far.stop()
         assert [attempts(run) for run in done] == [[("call", 1, "unknown"), ("call", 2, "completed")]] * 2
         assert [await executors.seen(one, "completed") for one in (first, second)] == done
         assert len(endpoint.requests) == 3
     else:
         endpoint.release(1)
+        network.mend()
         done = [await executors.seen(one, "completed") for one in (first, second)]
         assert [attempts(run) for run in done] == [[("call", 1, "completed")]] * 2
         assert len(endpoint.requests) == 2
+
+
+async def test_what_is_under_way_ends_when_somebody_else_has_it(
+    executors: Executor, far: ExecutorService, network: Proxy, endpoint: Endpoint, acme: World
+) -> None:
+    """It finds out by itself, and closes the connection: what is not delivered of the request never is."""
+    endpoint.hold(1)
+    execution_id = await executors.begin([call(endpoint, timeout_seconds=600)])
+    await endpoint.called(1)
+    network.cut()
+    await has_a_gap(acme, far)
+    await executors.give_up(far)
+    await executors.seen(execution_id, "completed")
+    network.mend()
+    await endpoint.hung_up(1)
+
+
+async def test_the_server_gives_up_a_session_that_it_cannot_reach(database_dsn: str) -> None:
+    """It is told when over TCP, as over the local socket. (`make chaos` has it happen: `test_far_machine.py`.)"""
+    database = Database(database_dsn, size=1, name="far")
+    await database.open()
+    async with database.connection() as connection:
+        found = [await connection.fetchval(f"SHOW {name}") for name in _PATIENCE]
+    assert dict(zip(_PATIENCE, found, strict=True)) == _PATIENCE
+    await database.close()
