@@ -25,7 +25,7 @@ from tests.servers import free_port
 from tests.waiting import until
 
 _PATIENCE = {
-    "tcp_user_timeout": "30s", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5",
+    "tcp_user_timeout": "30000", "tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "4",
 }  # fmt: skip
 _LOCK = "SELECT FROM executions WHERE id = $1 FOR UPDATE"
