@@ -54,7 +54,7 @@ OVERVIEW = Board(
                 graph(
                     "Backlog",
                     Query("max(signalbox_backlog_executions)", "ready, not taken"),
-                    Query("max(signalbox_bus_ready_messages)", "messages on the bus"),
+                    Query("max by (lane) (signalbox_bus_ready_messages)", "messages on the bus, {{lane}}"),
                     text=LATE,
                 ),
             ],

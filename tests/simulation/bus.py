@@ -46,7 +46,9 @@ class SimulatedBus:
         self.hand_out()
         return consumer
 
-    async def depth(self) -> int:
+    async def depth(self, *, bulk: bool | None = None) -> int:
+        if bulk:
+            return 0
         return await self._weather.carry(lambda: len(self._ready))
 
     async def dead_letters(self) -> int:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from libs.common.db import accepting, controlling, executions, versions, workers
+from libs.common.db import accepting, announced, controlling, executions, versions, workers
 from tests.simulation.tables import (
     INFINITY,
     LONG_AGO,
@@ -31,6 +31,10 @@ _RECORD = (
 )  # fmt: skip
 
 
+def _announced(row: Row) -> dict[str, Any]:
+    return {"tenant_id": row.tenant_id, "id": row.id, "epoch": row.epoch, "wake_at": row.wake_at}
+
+
 class OnExecutions:
     """Statements of `executions`, `controlling`, `workers`, `accepting` and `versions`."""
 
@@ -40,6 +44,7 @@ class OnExecutions:
             **named(executions, change=self._change, wake=self._wake, release_of_dead=self._rescue,
                     release=self._release, lost=self._lost, load=self._load, load_records=self._load_records,
                     settle=self._settle),
+            **named(announced, newest=self._newest, not_taken=self._not_taken),
             **named(controlling, cancel=self._cancel, pause=self._pause, resume=self._resume, wishes=self._wishes),
             **named(workers, beat=self._beat, dead=self._dead, retire=self._retire),
             **named(accepting, accept=self._accept),
@@ -99,19 +104,34 @@ class OnExecutions:
                 )
         return []
 
-    def _wake(self, limit: int, patience: float, pause: float) -> Answer:
+    def _wake(self, limit: int, patience: float, pause: float, overtaken: datetime | None) -> Answer:
         t = self._tables
         now, long_due = t.now(), t.now() - timedelta(seconds=patience)
         if t.flaw is Flaw.PENDING_ARE_NOT_SWEPT:
             long_due = LONG_AGO
         due = [
             row for row in t.executions.values()
-            if row.wake_at is not None and row.wake_at <= now and (row.status == "waiting" or row.wake_at <= long_due)
+            if row.wake_at is not None and row.wake_at <= now
+            and (row.status == "waiting" or row.wake_at <= long_due or row.wake_at < (overtaken or LONG_AGO))
             and t.is_free("executions", row.id)
         ]  # fmt: skip
         due.sort(key=lambda row: row.wake_at or now)
         following = INFINITY if t.flaw is Flaw.WAKE_IS_FINAL else now + timedelta(seconds=pause)
         return [t.put(row, status="pending", wake_at=following) for row in due[:limit]]
+
+    def _newest(self, seconds: float) -> Answer:
+        t = self._tables
+        now, most = t.now(), t.now() + timedelta(seconds=seconds)
+        found = [row for row in t.executions.values() if row.status == "pending" and now < (row.wake_at or now) <= most]
+        found.sort(key=lambda row: row.wake_at or now, reverse=True)
+        return [_announced(row) for row in found[:1]]
+
+    def _not_taken(self, *columns: list[Any]) -> Answer:
+        untaken: Answer = []
+        for tenant_id, id_, epoch, wake_at in zip(*columns, strict=True):
+            for row in self._tables.find(tenant_id, [id_], "pending"):
+                untaken += [{**_announced(row), "wake_at": wake_at}] if row.epoch == epoch else []
+        return untaken
 
     def _rescue(self, dead: Sequence[UUID]) -> Answer:
         t = self._tables

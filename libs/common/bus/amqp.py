@@ -77,8 +77,10 @@ class AmqpBus:
         await consumer.start()
         return consumer
 
-    async def depth(self) -> int:
-        return await self._messages_in(self.topology.ready) + await self._messages_in(self.topology.bulk)
+    async def depth(self, *, bulk: bool | None = None) -> int:
+        if bulk is not None:
+            return await self._messages_in(self.topology.bulk if bulk else self.topology.ready)
+        return await self.depth(bulk=False) + await self.depth(bulk=True)
 
     async def dead_letters(self) -> int:
         return await self._messages_in(self.topology.dead)

@@ -74,8 +74,8 @@ class MemoryBus:
         lane.hand_out()
         return consumer
 
-    async def depth(self) -> int:
-        return sum(len(lane.ready) for lane in self._lanes)
+    async def depth(self, *, bulk: bool | None = None) -> int:
+        return sum(len(lane.ready) for lane in (self._lanes if bulk is None else [self._lanes[bulk]]))
 
     async def dead_letters(self) -> int:
         return len(self._dead)

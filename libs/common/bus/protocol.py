@@ -107,9 +107,9 @@ class Bus(Protocol):
         """
         ...
 
-    async def depth(self) -> int:
-        """Messages of both lanes that are ready and not handed to anybody. Raises `Unavailable` when the broker can't
-        say.
+    async def depth(self, *, bulk: bool | None = None) -> int:
+        """Messages of one lane, or of both (None), that are ready and not handed to anybody. Raises `Unavailable` when
+        the broker can't say.
 
         A broker may need some seconds after its start until the number is right.
         """

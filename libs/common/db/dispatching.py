@@ -11,10 +11,9 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.db.executions import NEXT_TRY_SECONDS
 from libs.common.db.pool import Connection
 from libs.common.domain.fairness import STEP_SECONDS, Standing
-
-_NEXT_TRY_SECONDS = 10.0
 
 
 class Ticket(NamedTuple):
@@ -130,7 +129,7 @@ async def release_held(
     than `snapshot_bytes` does not come along.
     """
     tenants, rooms = [tenant for tenant, _ in granted], [room for _, room in granted]
-    rows = await connection.fetch(_RELEASE, tenants, rooms, _NEXT_TRY_SECONDS, snapshot_bytes)
+    rows = await connection.fetch(_RELEASE, tenants, rooms, NEXT_TRY_SECONDS, snapshot_bytes)
     return [Released(*row.values()) for row in rows]
 
 

@@ -33,22 +33,26 @@ class DueExecution(msgspec.Struct, frozen=True):
 _WAKE = """
 WITH due AS (
     SELECT tenant_id, id FROM executions
-     WHERE wake_at <= now() AND (status = 'waiting' OR wake_at <= now() - make_interval(secs => $2))
+     WHERE wake_at <= now()
+       AND (status = 'waiting' OR wake_at <= now() - make_interval(secs => $2) OR (wake_at < $4) IS TRUE)
      ORDER BY wake_at LIMIT $1 FOR UPDATE SKIP LOCKED)
 UPDATE executions e SET status = 'pending', wake_at = now() + make_interval(secs => $3), queue_rank = NULL
   FROM due WHERE e.tenant_id = due.tenant_id AND e.id = due.id
 RETURNING e.tenant_id, e.id, e.epoch, e.workflow_id, e.version, e.traceparent
 """
-_NEXT_TRY_SECONDS = 10.0
+NEXT_TRY_SECONDS = 10.0
+"""What was woken, or let go, and nobody took for so long is announced again."""
 
 
-async def wake_due_executions(connection: Connection, limit: int, patience_seconds: float) -> list[DueExecution]:
+async def wake_due_executions(
+    connection: Connection, limit: int, patience_seconds: float, overtaken: datetime | None = None
+) -> list[DueExecution]:
     """Waiting executions whose time has come become pending, and pending ones that nobody took are due again.
 
     `patience_seconds` is how much longer a pending one may stay untaken (while the bus still holds a backlog, it is
-    merely queued). Returns what the caller must publish.
+    merely queued), unless it was due before `overtaken`. Returns what the caller must publish.
     """
-    rows = await connection.fetch(_WAKE, limit, patience_seconds, _NEXT_TRY_SECONDS)
+    rows = await connection.fetch(_WAKE, limit, patience_seconds, NEXT_TRY_SECONDS, overtaken)
     return [
         DueExecution(row["tenant_id"], row["id"], row["epoch"], row["workflow_id"], row["version"], row["traceparent"])
         for row in rows

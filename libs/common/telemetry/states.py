@@ -70,7 +70,7 @@ LOOKED = State("watch_seconds", "How long the latest look at the installation's 
 LOOKED_AT = State("watched_timestamp_seconds", "When that look was, in seconds since 1970")
 
 BUS_CONNECTED = State("bus_connected", "1 while this process can use the bus, else 0")
-BUS_READY = State("bus_ready_messages", "Messages ready and not handed to a consumer")
+BUS_READY = State("bus_ready_messages", "Messages ready and not handed to a consumer, by lane: usual, bulk", "lane")
 BUS_DEAD = State("bus_dead_letters", "Messages among the dead letters")
 
 DATABASE_BYTES = State("database_bytes", "Size of the database")

@@ -10,6 +10,7 @@ import pytest
 
 from libs.common.clock import first_id_at, id_time, new_id
 from libs.common.db.accepting import insert_accepted
+from libs.common.db.announced import Announced, newest_announced, not_taken
 from libs.common.db.api_keys import find_credential
 from libs.common.db.approvals import NewApproval, ask_approvals, list_approvals
 from libs.common.db.controlling import cancel_executions, pause_execution, resume_execution, wishes_for
@@ -217,6 +218,10 @@ HOT: dict[str, Callable[[Connection, Ids], Awaitable[object]]] = {
     "wishes for a worker": lambda c, at: wishes_for(c, at["worker"]),
     "free what the dead held": lambda c, at: release_executions_of(c, [at["worker"], new_id()]),
     "wake what is due": lambda c, _: wake_due_executions(c, 500, 0.0),
+    "what was announced last": lambda c, _: newest_announced(c),
+    "what of it is not taken": lambda c, at: not_taken(
+        c, [Announced(at["tenant"], at["pending"], 0, datetime.now(UTC))]
+    ),
     "forget old keys": lambda c, _: forget_old_keys(c),
     "due schedules": lambda c, _: claim_due_schedules(c, 100),
     "move schedules on": lambda c, at: move_schedules_on(c, [Move(at["tenant"], at["ended"], None, 0, None, None)]),

@@ -16,6 +16,7 @@ import pytest
 
 from libs.common.clock import new_id
 from libs.common.db.accepting import insert_accepted
+from libs.common.db.announced import Announced, not_taken
 from libs.common.db.controlling import cancel_executions, pause_execution, resume_execution, wishes_for
 from libs.common.db.executions import (
     ActionRow,
@@ -128,7 +129,8 @@ class History:
 
     def _wake(self) -> Step:
         patience = self.chance.choice((0.0, 60.0, 10_000.0))
-        return lambda connection: wake_due_executions(connection, 1_000, patience)
+        overtaken = self.chance.choice((None, self._instant()))
+        return lambda connection: wake_due_executions(connection, 1_000, patience, overtaken)
 
     def _rescue(self) -> Step:
         dead = self.chance.sample(self.workers, self.chance.randint(0, 2))
@@ -149,7 +151,9 @@ class History:
             records = [_plain(row, "execution_id", "status") for row in await load_records(connection, wanted)]
             wishes = await wishes_for(connection, worker)
             lost = await lost_executions(connection, held)
-            return tuple(str(sorted(map(str, answer))) for answer in (pending, records, wishes, lost))
+            untaken = await not_taken(connection, [Announced(*one, datetime.min.replace(tzinfo=UTC)) for one in held])
+            ids = [one.id for one in untaken]
+            return tuple(str(sorted(map(str, answer))) for answer in (pending, records, wishes, lost, ids))
 
         return read
 
