@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from tests.e2e.chaos.conftest import BadDay
+from tests.e2e.chaos.long.test_kills import RECOVERY_SECONDS
 from tests.e2e.chaos.scenario import ROUNDS, SEEDS, Day
 from tests.e2e.installation import Installation
 from tests.waiting import until
@@ -40,7 +41,9 @@ async def test_1_accepted_and_not_published(running: Installation, a_bad_day: Ba
             running.rabbitmq.launch()
             await running.rabbitmq.ready()
             day.fault_over()
+            await day.recovered()  # or the next fault would be part of it
     assert day.figures["repeated"] == 0
+    assert await day.recovered() < RECOVERY_SECONDS
 
 
 async def test_2_requested_and_not_answered(running: Installation, a_bad_day: BadDay, seed: int) -> None:
