@@ -9,6 +9,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from libs.common.embedded.postgres import EmbeddedPostgres
 from libs.common.embedded.valkey import EmbeddedValkey
 from tests.databases import Databases, make_template
 from tests.servers import MARK, RabbitMQ, find_rabbitmq, left_running
+from tests.waiting import until
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +30,12 @@ def no_process_left() -> Iterator[None]:
     run = str(os.getpid())
     os.environ[MARK] = run
     yield
+
+    async def is_alone() -> bool:
+        return left_running(run) == []
+
+    with suppress(TimeoutError):  # a node that is killed while it starts leaves a helper that ends by itself
+        _wait_for(until(is_alone, 20.0))
     assert left_running(run) == []
 
 

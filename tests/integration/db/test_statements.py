@@ -24,6 +24,7 @@ _OVER_ALL_TENANTS = {
     "event_ids._FORGET": "ids that are out of date",
     "event_triggers._ON_ENDS": "in which tenants something listens to ends",
     "event_waits._FORGET": "waits of executions that have ended",
+    "announced._NEWEST": "one that was announced last, whosever it is: how far the bus has come",
     "executions._WAKE": "the scheduler's sweep",
     "executions._RELEASE_OF_DEAD": "what a dead worker held, whosever it is",
     "figures._BACKLOG": "for the metrics of the installation",
