@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from tests.e2e.chaos.conftest import BadDay
-from tests.e2e.chaos.long.test_kills import RECOVERY_SECONDS
+from tests.e2e.chaos.long.test_broker import RECOVERY_SECONDS
 from tests.e2e.chaos.scenario import ROUNDS, SEEDS, Day
 from tests.e2e.installation import Installation
 from tests.waiting import until
